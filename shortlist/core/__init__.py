@@ -1,0 +1,1 @@
+"""What every layer shares: the batch, the contracts, components, errors. Needs numpy only."""

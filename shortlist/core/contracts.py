@@ -1,0 +1,240 @@
+"""The contracts: one kind of change per kind of part. A part subclasses its contract (or only has its methods) and is a
+dataclass whose file name is its recipe name.
+
+Shapes everywhere: n = requests, m = candidate rows over all n requests, items = catalogue size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from shortlist.core.batch import Array, Batch, Columns
+
+
+@dataclass(frozen=True)
+class History:
+    """What each of n users did, as ragged columns; user i owns `offsets[i]:offsets[i + 1]`, newest last (log order)."""
+
+    offsets: Array  # int64, n + 1
+    items: Array  # int32
+    times: Array  # int64 unix seconds
+    kinds: Array  # int8 event-kind codes
+
+    def of_kinds(self, kinds: Array) -> History:
+        """Only events of these kinds (codes)."""
+        keep = np.isin(self.kinds, kinds)
+        if keep.all():
+            return self
+        kept = np.zeros(len(keep) + 1, dtype=np.int64)
+        np.cumsum(keep, out=kept[1:])
+        return History(kept[self.offsets], self.items[keep], self.times[keep], self.kinds[keep])
+
+    def last(self, k: int) -> History:
+        """Only the newest k events of each user; k = 0 means all."""
+        counts = np.diff(self.offsets)
+        if k <= 0 or counts.max(initial=0) <= k:
+            return self
+        if len(counts) == 1:
+            cut = slice(int(counts[0]) - k, None)
+            return History(np.array([0, k]), self.items[cut], self.times[cut], self.kinds[cut])
+        place_from_end = np.repeat(self.offsets[1:], counts) - np.arange(self.offsets[-1])
+        keep = place_from_end <= k
+        offsets = np.zeros_like(self.offsets)
+        np.cumsum(np.minimum(counts, k), out=offsets[1:])
+        return History(offsets, self.items[keep], self.times[keep], self.kinds[keep])
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What a source may return: shared (items,) bool or None for everything, minus what request i bans:
+    `items[offsets[i]:offsets[i + 1]]`."""
+
+    shared: Array | None = None
+    offsets: Array | None = None
+    items: Array | None = None
+
+    def allows(self, batch: Batch) -> Array:
+        """(m,) bool: are the batch's candidate rows allowed?"""
+        from_shared = np.ones(batch.m, dtype=bool)
+        if self.shared is not None:
+            item = batch.item
+            known = (item >= 0) & (item < len(self.shared))
+            from_shared = known & self.shared[np.where(known, item, 0)]
+        if self.offsets is None or self.items is None:
+            return from_shared
+        owner = np.repeat(np.arange(batch.n, dtype=np.int64), np.diff(self.offsets))
+        return from_shared & ~np.isin((batch.owner << 32) | batch.item, (owner << 32) | self.items)
+
+
+@dataclass(frozen=True)
+class Hits:
+    """What a source found: (n, k) int32 items, best first, -1 where it has fewer; (n, k) float32 scores, NaN there.
+
+    full: (n, items) or (1, items) float32 when the source knows its score of *every* item anyway: the merge then fills in the
+    score of candidates that other sources found. NaN where the source has no opinion.
+    """
+
+    items: Array
+    scores: Array
+    full: Array | None = None
+
+
+class Catalogue(Protocol):
+    """Items, users, event kinds and context values: outside ids to dense codes, and their attributes. See data/catalogue."""
+
+    items: Any
+    users: Any
+    kinds: Any
+    context: dict[str, Any]
+
+    def kind_codes(self, names: Sequence[str], place: str = "") -> Array: ...
+
+
+class Log(Protocol):
+    """Events in log order, as columns. See data/log."""
+
+    columns: Columns
+
+    def __len__(self) -> int: ...
+
+
+def silent(steps: Iterable[Any], title: str = "", total: int | None = None) -> Iterable[Any]:
+    """Progress that nobody watches: hands the steps through."""
+    return steps
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """What a part may know while it is fitted, besides the log up to the cut-off."""
+
+    catalogue: Any
+    positive: tuple[str, ...]  # event kinds that are a success: what sources learn from by default, and the targets
+    now: int = 0  # unix seconds of the cut-off: nothing at or after it is in the log
+    seed: int = 0
+    device: str = "cpu"
+    map: Callable[..., Any] = map  # how to run independent pieces: a job engine may hand in its own
+    progress: Callable[..., Iterable[Any]] = silent  # progress(steps, title, total): wraps long loops
+    place: str = ""  # where the part stands in the recipe, for messages
+
+    def kinds(self, names: Sequence[str]) -> Array:
+        """Codes of these event kinds; of the positive kinds when none is named."""
+        codes: Array = self.catalogue.kind_codes(tuple(names) or self.positive, self.place)
+        return codes
+
+
+@runtime_checkable
+class State(Protocol):
+    """What may be known, as of the last event folded in."""
+
+    catalogue: Any
+    now: int  # the latest event time folded in
+
+    def apply(self, events: Columns) -> None: ...  # the ONE way forward, offline and online
+    def history(self, users: Array, last: int = 0) -> History: ...  # ragged; newest last
+    def read(self, aggregate: str, keys: Array, time: Array) -> Array: ...
+    def keys(self, by: Sequence[str], batch: Batch) -> Array: ...
+    def seen(self, items: Array) -> Array: ...  # bool: has any event named this item?
+
+
+class Fold(Protocol):
+    """One aggregate per key, moved forward by events in log order. `update` and `read` are the only definition of the
+    feature, offline and online. Slots are dense numbers that the state gives to keys."""
+
+    by: tuple[str, ...]  # what it is keyed by: ("item",), ("user", "item.category") ...
+    event: tuple[str, ...]  # the event kinds that it folds
+
+    @property
+    def name(self) -> str: ...
+    def grow(self, size: int) -> None: ...  # make room for slots below size
+    def update(self, slots: Array, times: Array, values: Array) -> None: ...
+    def read(self, slots: Array, times: Array, now: int) -> Array: ...  # slot -1: never seen
+
+
+class Part(Protocol):
+    """What every part may have: aggregates that it reads, and something to learn."""
+
+    def folds(self, ctx: FitContext) -> Sequence[Fold]:
+        """The aggregates that the state must keep for this part."""
+        return ()
+
+    def fit(self, log: Any, ctx: FitContext) -> None:
+        """Learn from the log, all of it before `ctx.now`. Sets `fitted` fields; called again for a later cut-off."""
+        return
+
+
+class Source(Part, Protocol):
+    """May add candidate rows, each with its score; may not see what other sources found."""
+
+    def retrieve(self, batch: Batch, state: State, k: int, allowed: Mask | None) -> Hits: ...
+
+
+class Filter(Part, Protocol):
+    """May drop rows (hard constraints, before ranking is paid for); may not reorder."""
+
+    def keep(self, batch: Batch, state: State) -> Array:
+        """(m,) bool: rows that stay."""
+        ...
+
+    def mask(self, batch: Batch, state: State) -> Mask | None:
+        """The part of `keep` that can be told to the sources before they search, or None. It must never ban an item
+        that `keep` would keep."""
+        return None
+
+
+class Feature(Part, Protocol):
+    """May add columns; may not add, drop or move rows. A row's value depends on its own request, item and the state
+    only, never on which other rows are there. float32 columns are numbers (NaN = missing), int32 columns categories (-1)."""
+
+    def compute(self, batch: Batch, state: State) -> Columns: ...
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Training rows: candidates with features, and what happened."""
+
+    batch: Batch
+    label: Array  # (m,) float32, graded relevance, 0 = not taken
+    weight: Array  # (m,) float32
+    cutoff: Array  # (n,) int32: which cut-off the request belongs to, 0 = oldest
+    features: tuple[str, ...] = ()  # the candidate columns a ranker may use, in order
+
+    def matrix(self) -> tuple[Array, Array, tuple[str, ...], tuple[str, ...]]:
+        """Numbers (m, f) float32, categories (m, c) int32, and the names of both: see `split`."""
+        return split(self.batch, self.features)
+
+
+def split(batch: Batch, features: Sequence[str]) -> tuple[Array, Array, tuple[str, ...], tuple[str, ...]]:
+    """Feature columns as two blocks: (m, f) float32 numbers and (m, c) int32 categories, with their names. A column of an
+    integer type is a category; everything else is a number."""
+    names_of_categories = tuple(name for name in features if batch.cand[name].dtype.kind in "iu")
+    names_of_numbers = tuple(name for name in features if batch.cand[name].dtype.kind not in "iu")
+    numbers = np.empty((batch.m, len(names_of_numbers)), dtype=np.float32)
+    for j, name in enumerate(names_of_numbers):
+        numbers[:, j] = batch.cand[name]
+    categories = np.empty((batch.m, len(names_of_categories)), dtype=np.int32)
+    for j, name in enumerate(names_of_categories):
+        categories[:, j] = batch.cand[name]
+    return numbers, categories, names_of_numbers, names_of_categories
+
+
+class Ranker(Protocol):
+    """May add one score column; may not drop rows: only the pipeline cuts to `keep`."""
+
+    def fit(self, frame: Frame, valid: Frame | None, ctx: FitContext) -> None:
+        """Learn from rows with labels. valid: a newer frame for early stopping, or None to fit for as long as told."""
+        ...
+
+    def score(self, batch: Batch) -> Array: ...  # (m,) float32
+
+
+class Rule(Part, Protocol):
+    """May keep and reorder rows: caps, diversity, pins, exploration; may not invent items."""
+
+    def rows(self, batch: Batch, state: State, rng: Callable[[int], np.random.Generator]) -> Array:
+        """Row indices grouped by request, in the new order. The batch comes in the order of the final score; rng(i) is the
+        generator of request i."""
+        ...

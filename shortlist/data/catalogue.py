@@ -1,0 +1,209 @@
+"""The catalogue: every item, user, event kind and context value that is known, with their attributes as dense columns.
+
+Columns grow as items and users arrive. Every column keeps a spare last row that means "missing", so that code -1 (unknown)
+reads it by plain numpy indexing, without a branch on the request path.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from shortlist.core.batch import Array
+from shortlist.core.component import load_array, save_array
+from shortlist.core.errors import ConfigError, choices
+from shortlist.data.vocabulary import Vocabulary
+
+NEVER = np.iinfo(np.int64).min  # a missing moment
+
+
+@dataclass
+class Column:
+    """One attribute. kind: category (int32 codes), number (float32), moment (int64 seconds), vector (float32, d wide),
+    tags (a list of categories per row: `values` holds start offsets and `codes` the entries)."""
+
+    kind: str
+    values: Array  # (capacity, ...): the last row is the missing one; for tags (capacity + 1,) offsets into codes
+    vocabulary: Vocabulary | None = None
+    codes: Array | None = None
+
+    def room(self, capacity: int) -> None:
+        """Make the column at least this long, new rows missing."""
+        have = len(self.values)
+        if self.kind == "tags":
+            extra = capacity + 1 - have
+            if extra > 0:
+                self.values = np.concatenate([self.values, np.full(extra, self.values[-1])])
+            return
+        if capacity > have:
+            blank = np.repeat(self.values[-1:], capacity - have, axis=0)
+            self.values = np.concatenate([self.values, blank])
+
+
+@dataclass
+class Table:
+    """Ids of one kind of thing and the attributes of each. `listed`: how many came with a table (the others only ever
+    appeared in events, so nothing but their code is known)."""
+
+    ids: Vocabulary
+    columns: dict[str, Column] = field(default_factory=dict)
+    listed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def of_kind(self, *kinds: str) -> list[str]:
+        """Names of the columns of these kinds, in table order."""
+        return [name for name, column in self.columns.items() if column.kind in kinds]
+
+    def column(self, name: str, place: str = "") -> Column:
+        """A column by name, or one line with the choices."""
+        if name not in self.columns:
+            where = f"{place}: " if place else ""
+            raise ConfigError(f"{where}unknown column {name!r}; columns: {choices(self.columns)}")
+        return self.columns[name]
+
+    def values(self, name: str, codes: Array) -> Array:
+        """The attribute of these codes: (len,) or (len, d); the missing value for code -1. Not for tags."""
+        taken: Array = self.column(name).values[codes]
+        return taken
+
+    def tags(self, name: str, codes: Array) -> tuple[Array, Array]:
+        """Entries of a tags (or category) column as ragged (offsets (len + 1,), entry codes)."""
+        column = self.column(name)
+        if column.kind == "category":
+            values = column.values[codes]
+            offsets = np.zeros(len(codes) + 1, dtype=np.int64)
+            np.cumsum(values >= 0, out=offsets[1:])
+            return offsets, values[values >= 0]
+        assert column.codes is not None
+        codes = np.where(codes < 0, len(column.values) - 2, codes)
+        starts, ends = column.values[codes], column.values[codes + 1]
+        offsets = np.zeros(len(codes) + 1, dtype=np.int64)
+        np.cumsum(ends - starts, out=offsets[1:])
+        index = np.repeat(starts - offsets[:-1], ends - starts) + np.arange(offsets[-1])
+        return offsets, column.codes[index]
+
+    def add(self, name: object) -> int:
+        """The code of an id, new or not; a new one has no attributes."""
+        code = self.ids.add(name)
+        if code + 1 >= self.capacity:
+            self.room(2 * (code + 2))
+        return code
+
+    @property
+    def capacity(self) -> int:
+        """Rows that the columns have room for, the missing row included."""
+        for column in self.columns.values():
+            return len(column.values) - (1 if column.kind == "tags" else 0)
+        return len(self.ids) + 1
+
+    def room(self, capacity: int) -> None:
+        """Make every column at least this long."""
+        for column in self.columns.values():
+            column.room(capacity)
+
+
+class Catalogue:
+    """items, users: tables; kinds: event kinds; context: vocabularies of the categorical context columns of events."""
+
+    def __init__(
+        self, items: Table, users: Table, kinds: Vocabulary, context: dict[str, Vocabulary] | None = None
+    ) -> None:
+        self.items = items
+        self.users = users
+        self.kinds = kinds
+        self.context = context or {}
+
+    def kind_codes(self, names: Sequence[str], place: str = "") -> Array:
+        """int8 codes of event kinds by name; ConfigError with the choices for one that the data do not have."""
+        codes = self.kinds.codes(list(names))
+        if (codes < 0).any():
+            unknown = [name for name, code in zip(names, codes, strict=True) if code < 0]
+            where = f"{place}: " if place else ""
+            raise ConfigError(
+                f"{where}unknown event kind {unknown[0]!r}; the data have: {choices(self.kinds.series().to_list())}"
+            )
+        return codes.astype(np.int8)
+
+    def save(self, folder: Path) -> None:
+        """Write as plain arrays and one JSON description."""
+        folder.mkdir(parents=True, exist_ok=True)
+        about: dict[str, Any] = {"context": list(self.context)}
+        self.kinds.save(folder, "kinds")
+        for name, vocabulary in self.context.items():
+            vocabulary.save(folder, f"context.{name}")
+        for title, table in (("items", self.items), ("users", self.users)):
+            table.ids.save(folder, title)
+            about[title] = {"listed": table.listed, "columns": {}}
+            for i, (name, column) in enumerate(table.columns.items()):
+                stem = f"{title}.{i}"
+                about[title]["columns"][name] = column.kind
+                save_array(folder / f"{stem}.npy", column.values)
+                if column.codes is not None:
+                    save_array(folder / f"{stem}.codes.npy", column.codes)
+                if column.vocabulary is not None:
+                    column.vocabulary.save(folder, f"{stem}.vocabulary")
+        (folder / "catalogue.json").write_text(json.dumps(about, indent=1, ensure_ascii=False))
+
+    @classmethod
+    def load(cls, folder: Path) -> Catalogue:
+        """Read what `save` wrote. Arrays are memory-mapped; growing a column copies it."""
+        about = json.loads((folder / "catalogue.json").read_text())
+        tables = []
+        for title in ("items", "users"):
+            columns = {}
+            for i, (name, kind) in enumerate(about[title]["columns"].items()):
+                stem = f"{title}.{i}"
+                codes = load_array(folder / f"{stem}.codes.npy") if kind == "tags" else None
+                vocabulary = Vocabulary.load(folder, f"{stem}.vocabulary") if kind in ("category", "tags") else None
+                columns[name] = Column(kind, load_array(folder / f"{stem}.npy"), vocabulary, codes)
+            tables.append(Table(Vocabulary.load(folder, title), columns, about[title]["listed"]))
+        context = {name: Vocabulary.load(folder, f"context.{name}") for name in about["context"]}
+        return cls(tables[0], tables[1], Vocabulary.load(folder, "kinds"), context)
+
+
+def category(values: pl.Series) -> Column:
+    """A category column from text (or anything that is to be read as text); nulls are missing."""
+    text = values if values.dtype == pl.String or values.dtype.is_integer() else values.cast(pl.String)
+    vocabulary = Vocabulary(text)
+    codes = np.append(vocabulary.codes(text), np.int32(-1)).astype(np.int32)
+    return Column("category", codes, vocabulary)
+
+
+def number(values: pl.Series) -> Column:
+    """A number column; nulls are NaN."""
+    return Column("number", np.append(values.cast(pl.Float32).fill_null(float("nan")).to_numpy(), np.float32("nan")))
+
+
+def moment(values: pl.Series) -> Column:
+    """A column of unix seconds (integers, or dates and date-times); nulls are NEVER."""
+    if values.dtype in (pl.Date, pl.Datetime):
+        values = values.cast(pl.Datetime("us")).dt.epoch("s")
+    return Column("moment", np.append(values.cast(pl.Int64).fill_null(NEVER).to_numpy(), np.int64(NEVER)))
+
+
+def tags(values: pl.Series) -> Column:
+    """A column of lists of categories; null is the empty list."""
+    counts = values.list.len().fill_null(0).to_numpy().astype(np.int64)
+    entries = values.explode(empty_as_null=False, keep_nulls=False).cast(pl.String)
+    entries = entries.drop_nulls() if int(counts.sum()) != len(entries) else entries
+    vocabulary = Vocabulary(entries)
+    offsets = np.zeros(len(values) + 2, dtype=np.int64)
+    np.cumsum(counts, out=offsets[1:-1])
+    offsets[-1] = offsets[-2]
+    return Column("tags", offsets, vocabulary, vocabulary.codes(entries))
+
+
+def vector(values: pl.Series) -> Column:
+    """A column of vectors of one width; null is all NaN."""
+    width = int(values.list.len().max() or 0)  # type: ignore[arg-type]
+    rows = [row if row is not None else [float("nan")] * width for row in values.to_list()]
+    block = np.array([*rows, [float("nan")] * width], dtype=np.float32)
+    return Column("vector", block)

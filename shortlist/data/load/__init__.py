@@ -1,0 +1,1 @@
+"""One file per public data set, and the canonical folder. Each has `load(path) -> Tables`."""

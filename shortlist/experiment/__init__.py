@@ -1,0 +1,1 @@
+"""Train and measure honestly: fit, backtest, funnel, compare, report."""

@@ -1,0 +1,1 @@
+"""One file per feature family. A feature adds columns and never adds, drops or moves rows."""

@@ -1,0 +1,1 @@
+"""One file per filter (hard constraints, before ranking) or rule (keep and reorder, after it)."""

@@ -1,0 +1,1 @@
+"""Second stage: one file per ranker. A ranker adds one score column."""

@@ -1,0 +1,1 @@
+"""The same object online: an engine that recommends and tracks."""

@@ -1,0 +1,48 @@
+"""Count: how many events of these kinds a key has had, or the sum of their values."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from shortlist.core.batch import Array
+from shortlist.core.component import param
+from shortlist.state.slotted import Slotted, slots
+
+
+@dataclass
+class Count(Slotted):
+    """Definition: sum over the key's events of 1, or of the event's value (a missing value adds nothing)."""
+
+    weigh: bool = param(False, "add up event values instead of ones")
+    sums: Array = slots("running sum per slot", np.float64, 0.0)
+
+    def update(self, slots: Array, times: Array, values: Array) -> None:
+        """Fold events in. slots (e,) int64, -1 = no key; times (e,) int64; values (e,) float32."""
+        _update(self.sums, slots, values, self.weigh)
+
+    def read(self, slots: Array, times: Array, now: int) -> Array:
+        """(r,) float64; 0 for a key never met."""
+        return _read(self.sums, slots)
+
+
+@njit(cache=True, nogil=True)
+def _update(sums: Array, slots: Array, values: Array, weigh: bool) -> None:
+    for i in range(len(slots)):
+        slot = slots[i]
+        if slot < 0:
+            continue
+        if not weigh:
+            sums[slot] += 1.0
+        elif not np.isnan(values[i]):
+            sums[slot] += values[i]
+
+
+@njit(cache=True, nogil=True)
+def _read(sums: Array, slots: Array) -> Array:
+    out = np.zeros(len(slots))
+    for i in range(len(slots)):
+        slot = slots[i]
+        if 0 <= slot < len(sums):
+            out[i] = sums[slot]
+    return out

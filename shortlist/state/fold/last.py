@@ -1,0 +1,46 @@
+"""Last: when a key last had an event."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from shortlist.core.batch import Array
+from shortlist.state.slotted import Slotted, slots
+
+NEVER = -(2**62)
+
+
+@dataclass
+class Last(Slotted):
+    """Definition: seconds between the reading time and the latest time of the key's events, at least 0; NaN if there is none.
+    A late event does not move the latest time back."""
+
+    times: Array = slots("latest event time per slot, unix seconds", np.int64, float(NEVER))
+
+    def update(self, slots: Array, times: Array, values: Array) -> None:
+        """Fold events in. slots (e,) int64, -1 = no key; times (e,) int64; values are not used."""
+        _update(self.times, slots, times)
+
+    def read(self, slots: Array, times: Array, now: int) -> Array:
+        """(r,) float64 seconds since the last event, at times (r,) or (1,); NaN for a key never met."""
+        return _read(self.times, slots, times)
+
+
+@njit(cache=True, nogil=True)
+def _update(last: Array, slots: Array, times: Array) -> None:
+    for i in range(len(slots)):
+        slot = slots[i]
+        if slot >= 0 and times[i] > last[slot]:
+            last[slot] = times[i]
+
+
+@njit(cache=True, nogil=True)
+def _read(last: Array, slots: Array, times: Array) -> Array:
+    out = np.full(len(slots), np.nan)
+    one = len(times) == 1
+    for i in range(len(slots)):
+        slot = slots[i]
+        if 0 <= slot < len(last) and last[slot] > NEVER:
+            out[i] = max((times[0] if one else times[i]) - last[slot], 0)
+    return out

@@ -1,0 +1,73 @@
+"""Window: the count of a recent window, kept on fixed tiles: a ring of them per key, so memory and time are bounded."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from shortlist.core.batch import Array
+from shortlist.core.component import param
+from shortlist.core.units import seconds
+from shortlist.state.slotted import Slotted, slots
+
+
+@dataclass
+class Window(Slotted):
+    """Definition: with tile(t) = floor(t * tiles / length) and T = the later of the reading time and the latest event folded
+    in, the number of the key's events with tile(T) - tiles < tile(t) <= tile(T). So the window is between
+    length * (1 - 1 / tiles) and length long, and moves once per tile."""
+
+    length: str = param("1h", "length of the window", duration=True)
+    tiles: int = param(6, "how many tiles make the window", low=1, high=1024)
+    counts: Array = slots("ring of tile counts per slot", np.float32, 0.0)
+    newest: Array = slots("newest tile number per slot", np.int64, -(2.0**62))
+
+    def width(self) -> int:
+        """Tiles per slot."""
+        return self.tiles
+
+    def is_wide(self, name: str) -> bool:
+        """Only the tile counts have a second dimension."""
+        return name == "counts"
+
+    def update(self, slots: Array, times: Array, values: Array) -> None:
+        """Fold events in. slots (e,) int64, -1 = no key; times (e,) int64; values are not used."""
+        _update(self.counts, self.newest, slots, times, seconds(self.length) / self.tiles)
+
+    def read(self, slots: Array, times: Array, now: int) -> Array:
+        """(r,) float64 windowed count at times (r,) or (1,); 0 for a key never met."""
+        return _read(self.counts, self.newest, slots, times, now, seconds(self.length) / self.tiles)
+
+
+@njit(cache=True, nogil=True)
+def _update(counts: Array, newest: Array, slots: Array, times: Array, tile_length: float) -> None:
+    tiles = counts.shape[1]
+    for i in range(len(slots)):
+        slot = slots[i]
+        if slot < 0:
+            continue
+        tile = np.int64(np.floor(times[i] / tile_length))
+        head = newest[slot]
+        if tile > head:
+            for step in range(min(tile - head, tiles)):
+                counts[slot, (tile - step) % tiles] = 0.0
+            newest[slot] = tile
+        elif head - tile >= tiles:
+            continue  # a late event, older than anything the ring still holds
+        counts[slot, tile % tiles] += 1.0
+
+
+@njit(cache=True, nogil=True)
+def _read(counts: Array, newest: Array, slots: Array, times: Array, now: int, tile_length: float) -> Array:
+    out = np.zeros(len(slots))
+    tiles = counts.shape[1]
+    one = len(times) == 1
+    for i in range(len(slots)):
+        slot = slots[i]
+        if slot < 0 or slot >= len(newest):
+            continue
+        time = max(times[0] if one else times[i], now)
+        oldest = np.int64(np.floor(time / tile_length)) - tiles + 1
+        for tile in range(max(oldest, newest[slot] - tiles + 1), newest[slot] + 1):
+            out[i] += counts[slot, tile % tiles]
+    return out

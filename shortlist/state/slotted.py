@@ -1,0 +1,69 @@
+"""What folds share: arrays with one entry per slot, that grow by doubling, and a name made of their parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from shortlist.core.batch import Array
+from shortlist.core.component import param, parameters
+
+SMALLEST = 1024  # first capacity; later ones double it, so the capacity depends on the highest slot alone, not on chunking
+
+
+def slots(doc: str, dtype: type[np.generic], fill: float) -> Any:
+    """A fold's array with one entry per slot; new slots hold `fill`."""
+    about = {"fitted": True, "doc": doc, "slots": (np.dtype(dtype), fill)}
+    return dataclasses.field(default=None, init=False, repr=False, compare=False, metadata=about)
+
+
+@dataclass
+class Slotted:
+    """A fold whose state is arrays over slots. Subclasses add fields made by `slots`, and `update` and `read`."""
+
+    by: tuple[str, ...] = param(("item",), "what it is keyed by: item, user, item.<attribute>, user.<attribute>, a context column; one or two")
+    event: tuple[str, ...] = param((), "event kinds to fold")
+
+    def __post_init__(self) -> None:
+        self.by, self.event = tuple(self.by), tuple(self.event)
+        self.grow(SMALLEST)
+
+    @property
+    def name(self) -> str:
+        """The aggregate's name in the state: the class and every parameter, so that equal folds are kept once."""
+        values = ", ".join(f"{field.name}={_text(getattr(self, field.name))}" for field in parameters(self))
+        return f"{type(self).__name__.lower()}({values})"
+
+    def width(self) -> int:
+        """Entries per slot: 0 for plain arrays, else the second dimension of every slot array."""
+        return 0
+
+    def grow(self, size: int) -> None:
+        """Make room for slots below `size`."""
+        for field in dataclasses.fields(self):
+            if "slots" not in field.metadata:
+                continue
+            dtype, fill = field.metadata["slots"]
+            array: Array | None = getattr(self, field.name)
+            have = 0 if array is None else len(array)
+            if array is not None and have >= size:
+                continue
+            capacity = max(have, SMALLEST)
+            while capacity < size:
+                capacity *= 2
+            shape = (capacity, self.width()) if self.width() and self.is_wide(field.name) else (capacity,)
+            grown = np.full(shape, fill, dtype=dtype)
+            if array is not None:
+                grown[:have] = array
+            setattr(self, field.name, grown)
+
+    def is_wide(self, name: str) -> bool:
+        """Does this slot array have a second dimension (of `width()` entries)?"""
+        return True
+
+
+def _text(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

@@ -1,0 +1,231 @@
+"""The state: what may be known as of the last event folded in. `apply` is the ONE way forward, offline and online."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shortlist.core.batch import Array, Batch, Columns
+from shortlist.core.component import build, config, learned, load_array, save_array
+from shortlist.core.contracts import Fold, History
+from shortlist.core.errors import BundleError, ConfigError, choices
+from shortlist.data.catalogue import Catalogue
+from shortlist.state.history import Ring
+from shortlist.state.keys import Codes, Hashed, pack
+
+NEVER = -(2**62)
+BLOCK = 1 << 15  # events per pass: the columns of a block stay in cache while every fold reads them
+
+
+class State:
+    """Folds by name, the users' histories, and which items have been met."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        folds: Iterable[Fold] = (),
+        *,
+        history: int = 512,
+        history_events: Sequence[str] = (),
+    ) -> None:
+        """folds: aggregates to keep, equal ones once. history: newest events kept per user. history_events: the kinds
+        that enter it (all when empty)."""
+        self.catalogue = catalogue
+        self.folds: dict[str, Fold] = {}
+        self.now = NEVER
+        self.count = 0  # events folded in: the log position
+        self._slots: dict[tuple[str, ...], Codes | Hashed] = {}
+        self._plan: dict[tuple[str, ...], dict[tuple[str, ...], list[Fold]]] = {}
+        self._ring = Ring(history)
+        self._history_events = tuple(history_events)
+        self._met = np.zeros(1024, dtype=bool)
+        for fold in folds:
+            self._keep(fold)
+
+    def _keep(self, fold: Fold) -> None:
+        if fold.name in self.folds:
+            return
+        self._check(fold)
+        self.folds[fold.name] = fold
+        if fold.by not in self._slots:
+            self._slots[fold.by] = Codes() if len(fold.by) == 1 else Hashed()
+        self._plan.setdefault(fold.event, {}).setdefault(fold.by, []).append(fold)
+
+    def _check(self, fold: Fold) -> None:
+        """Refuse a fold by a key that the data cannot give."""
+        if not 1 <= len(fold.by) <= 2:
+            raise ConfigError(f"{fold.name}: a key is made of one or two columns, got {len(fold.by)}")
+        for name in fold.by:
+            table, _, attribute = name.partition(".")
+            if attribute and table in ("item", "user"):
+                columns = self._table(table)
+                if columns.column(attribute, fold.name).kind != "category":
+                    raise ConfigError(
+                        f"{fold.name}: key {name!r} is a {columns.column(attribute).kind} column; "
+                        f"category columns: {choices(columns.of_kind('category'))}"
+                    )
+            elif name not in ("item", "user") and name not in self.catalogue.context:
+                raise ConfigError(
+                    f"{fold.name}: unknown key {name!r}; choices: item, user, item.<attribute>, user.<attribute>, "
+                    f"context columns: {choices(self.catalogue.context)}"
+                )
+        self.catalogue.kind_codes(fold.event, fold.name)
+
+    def _table(self, title: str) -> Any:
+        return self.catalogue.items if title == "item" else self.catalogue.users
+
+    def apply(self, events: Columns) -> None:
+        """Fold events in, in the order given, which becomes log order. Columns as in `Log`; codes may be new, times may be
+        tied or late."""
+        for start in range(0, len(events["time"]), BLOCK):
+            self._apply({name: column[start : start + BLOCK] for name, column in events.items()})
+
+    def _apply(self, events: Columns) -> None:
+        times, kinds = events["time"], events["kind"]
+        for names, by_key in self._plan.items():
+            rows = self._rows(kinds, names)
+            picked = events if rows is None else {name: events[name][rows] for name in self._needed(by_key)}
+            for by, folds in by_key.items():
+                slots = self._slots[by].add(self._event_keys(by, picked))
+                size = self._slots[by].size
+                for fold in folds:
+                    fold.grow(size)
+                    fold.update(slots, picked["time"], picked["value"])
+        rows = self._rows(kinds, self._history_events)
+        if rows is None:
+            self._ring.append(events["user"], events["item"], times, kinds)
+        else:
+            self._ring.append(events["user"][rows], events["item"][rows], times[rows], kinds[rows])
+        items = events["item"]
+        highest = int(items.max())
+        if highest >= len(self._met):
+            met = np.zeros(max(2 * len(self._met), highest + 1), dtype=bool)
+            met[: len(self._met)] = self._met
+            self._met = met
+        self._met[items] = True
+        self.now = max(self.now, int(times.max()))
+        self.count += len(times)
+
+    def _rows(self, kinds: Array, names: tuple[str, ...]) -> Array | None:
+        """Events of these kinds by index, or None for all of them."""
+        if not names:
+            return None
+        codes = self.catalogue.kind_codes(names)
+        if len(codes) == len(self.catalogue.kinds):
+            return None
+        table = np.zeros(128, dtype=bool)
+        table[codes] = True
+        keep = table[kinds]
+        return None if keep.all() else np.flatnonzero(keep)
+
+    def _needed(self, by_key: dict[tuple[str, ...], list[Fold]]) -> set[str]:
+        context = {name for by in by_key for name in by if name in self.catalogue.context}
+        return {"time", "value", "user", "item"} | context
+
+    def _event_keys(self, by: tuple[str, ...], events: Columns) -> Array:
+        parts = []
+        for name in by:
+            table, _, attribute = name.partition(".")
+            if attribute:
+                parts.append(self._table(table).values(attribute, events[table]))
+            else:
+                parts.append(events[name])
+        return parts[0].astype(np.int64) if len(parts) == 1 else pack(parts[0], parts[1])
+
+    def keys(self, by: Sequence[str], batch: Batch) -> Array:
+        """(m,) int64 keys of a batch's candidate rows for aggregates by these columns; -1 where any is missing."""
+        parts = []
+        for name in by:
+            table, _, attribute = name.partition(".")
+            if table == "item":
+                codes = batch.item
+            elif table == "user":
+                codes = batch.user
+            else:
+                codes = batch.req.get(name, np.full(batch.n, -1, dtype=np.int32))
+            values = self._table(table).values(attribute, codes) if attribute else codes
+            parts.append(values if table == "item" else batch.spread(values))
+        return parts[0].astype(np.int64) if len(parts) == 1 else pack(parts[0], parts[1])
+
+    def read(self, aggregate: str, keys: Array, time: Array) -> Array:
+        """An aggregate, by name, of (r,) keys at (r,) or (1,) unix seconds: (r,) float64."""
+        fold = self.folds.get(aggregate)
+        if fold is None:
+            raise ConfigError(f"no aggregate {aggregate!r} in the state; it keeps: {choices(self.folds)}")
+        slots = self._slots[fold.by].find(np.ascontiguousarray(keys, dtype=np.int64))
+        return fold.read(slots, np.ascontiguousarray(time, dtype=np.int64).reshape(-1), self.now)
+
+    def history(self, users: Array, last: int = 0) -> History:
+        """What each of (n,) users did: the newest `last` events, 0 = all that are kept (`history` at most)."""
+        return self._ring.read(users, last)
+
+    def seen(self, items: Array) -> Array:
+        """(len,) bool: has any event named this item?"""
+        inside = (items >= 0) & (items < len(self._met))
+        met: Array = inside & self._met[np.where(inside, items, 0)]
+        return met
+
+    def met(self, size: int) -> Array:
+        """(size,) bool over item codes: has any event named this item?"""
+        out = np.zeros(size, dtype=bool)
+        have = min(size, len(self._met))
+        out[:have] = self._met[:have]
+        return out
+
+    def snapshot(self, folder: Path) -> None:
+        """Write the state as plain arrays and one JSON description into a new folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        about: dict[str, Any] = {
+            "now": self.now,
+            "count": self.count,
+            "history": self._ring.length,
+            "history_events": list(self._history_events),
+            "folds": [config(fold) for fold in self.folds.values()],
+            "slots": [list(by) for by in self._slots],
+        }
+        for i, fold in enumerate(self.folds.values()):
+            for name in learned(fold):
+                save_array(folder / f"fold.{i}.{name}.npy", getattr(fold, name))
+        for i, slots in enumerate(self._slots.values()):
+            for name, array in slots.arrays().items():
+                save_array(folder / f"slots.{i}.{name}.npy", array)
+        for name, array in self._ring.arrays().items():
+            save_array(folder / f"history.{name}.npy", array)
+        save_array(folder / "met.npy", self._met)
+        (folder / "state.json").write_text(json.dumps(about, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path, catalogue: Catalogue) -> State:
+        """Read a snapshot. Arrays are mapped copy-on-write: opening is instant, and the files are never written to."""
+        path = folder / "state.json"
+        try:
+            about = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{path}: not a readable state: {error}") from None
+        state = cls(catalogue, history=about["history"], history_events=about["history_events"])
+        for i, entry in enumerate(about["folds"]):
+            fold = build("state.fold", entry, f"{path}: folds[{i}]")
+            for name in learned(fold):
+                setattr(fold, name, _writable(folder / f"fold.{i}.{name}.npy"))
+            state._keep(fold)
+        for i, by in enumerate(about["slots"]):
+            slots = state._slots[tuple(by)]
+            slots.restore({name: _writable(folder / f"slots.{i}.{name}.npy") for name in slots.arrays()})
+        ring = state._ring
+        ring.restore({name: _writable(folder / f"history.{name}.npy") for name in ring.arrays()})
+        state._met = _writable(folder / "met.npy")
+        state.now, state.count = about["now"], about["count"]
+        return state
+
+
+def _writable(path: Path) -> Array:
+    """An array file mapped copy-on-write: changes stay in memory."""
+    try:
+        array: Array = np.load(path, mmap_mode="c", allow_pickle=False)
+    except ValueError:
+        return np.array(load_array(path))
+    return array.view(np.ndarray)
