@@ -24,7 +24,7 @@ def slots(doc: str, dtype: type[np.generic], fill: float) -> Any:
 class Slotted:
     """A fold whose state is arrays over slots. Subclasses add fields made by `slots`, and `update` and `read`."""
 
-    by: tuple[str, ...] = param(("item",), "what it is keyed by: item, user, item.<attribute>, user.<attribute>, a context column; one or two")
+    by: tuple[str, ...] = param(("item",), "its key: item, user, item.<attribute>, user.<attribute>, a context column; two of them; or none")
     event: tuple[str, ...] = param((), "event kinds to fold")
 
     def __post_init__(self) -> None:

@@ -52,13 +52,13 @@ class State:
         self._check(fold)
         self.folds[fold.name] = fold
         if fold.by not in self._slots:
-            self._slots[fold.by] = Codes() if len(fold.by) == 1 else Hashed()
+            self._slots[fold.by] = Codes() if len(fold.by) < 2 else Hashed()
         self._plan.setdefault(fold.event, {}).setdefault(fold.by, []).append(fold)
 
     def _check(self, fold: Fold) -> None:
         """Refuse a fold by a key that the data cannot give."""
-        if not 1 <= len(fold.by) <= 2:
-            raise ConfigError(f"{fold.name}: a key is made of one or two columns, got {len(fold.by)}")
+        if len(fold.by) > 2:
+            raise ConfigError(f"{fold.name}: a key is made of at most two columns, got {len(fold.by)}")
         for name in fold.by:
             table, _, attribute = name.partition(".")
             if attribute and table in ("item", "user"):
@@ -134,7 +134,7 @@ class State:
                 parts.append(self._table(table).values(attribute, events[table]))
             else:
                 parts.append(events[name])
-        return parts[0].astype(np.int64) if len(parts) == 1 else pack(parts[0], parts[1])
+        return _joined(parts, len(events["time"]))
 
     def keys(self, by: Sequence[str], batch: Batch) -> Array:
         """(m,) int64 keys of a batch's candidate rows for aggregates by these columns; -1 where any is missing."""
@@ -149,7 +149,7 @@ class State:
                 codes = batch.req.get(name, np.full(batch.n, -1, dtype=np.int32))
             values = self._table(table).values(attribute, codes) if attribute else codes
             parts.append(values if table == "item" else batch.spread(values))
-        return parts[0].astype(np.int64) if len(parts) == 1 else pack(parts[0], parts[1])
+        return _joined(parts, batch.m)
 
     def read(self, aggregate: str, keys: Array, time: Array) -> Array:
         """An aggregate, by name, of (r,) keys at (r,) or (1,) unix seconds: (r,) float64."""
@@ -220,6 +220,13 @@ class State:
         state._met = _writable(folder / "met.npy")
         state.now, state.count = about["now"], about["count"]
         return state
+
+
+def _joined(parts: list[Array], length: int) -> Array:
+    """Code columns as one key each: none = one key for everything."""
+    if not parts:
+        return np.zeros(length, dtype=np.int64)
+    return parts[0].astype(np.int64) if len(parts) == 1 else pack(parts[0], parts[1])
 
 
 def _writable(path: Path) -> Array:

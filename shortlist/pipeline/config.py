@@ -1,0 +1,209 @@
+"""The recipe: one strict TOML file that holds everything about a run. Unknown tables and options are errors that name the
+choices, so that a typing mistake never silently becomes a default."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import difflib
+import tomllib
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shortlist.core.component import build, check, config, param, parameters
+from shortlist.core.errors import ConfigError, choices
+from shortlist.data.timeline import Timeline
+
+STAGES = {"source": "retrieve", "filter": "order", "feature": "feature", "ranker": "rank", "rule": "order"}
+
+
+@dataclass
+class Data:
+    """What the events mean. The `[data]` table."""
+
+    positive: list[str] = param([], "event kinds that are a success: targets, and what sources learn from; all but impressions when empty")
+    context: list[str] = param([], "event columns that are known when a request is made; only these may become features")
+    categories: list[str] = param([], "columns to read as categories, against the typing rule")
+    numbers: list[str] = param([], "columns to read as numbers, against the typing rule")
+    options: dict[str, Any] = param({}, "options of the data set's loader")
+
+
+@dataclass
+class Memory:
+    """What the state keeps besides the aggregates that parts ask for. The `[state]` table."""
+
+    history: int = param(512, "newest events kept per user", low=1, high=1_000_000)
+    events: list[str] = param([], "event kinds that enter the history; all but impressions when empty")
+
+
+@dataclass
+class Train:
+    """How the ranker's training rows are drawn. The `[train]` table."""
+
+    requests: int = param(10_000, "requests per label window, at most", low=1)
+    validate: int = param(4_000, "requests of the newest label window that are ranked over the full pool, at most", low=1)
+    negatives: int = param(100, "rows without a label kept per request; 0 = the whole pool", low=0)
+    hard: float = param(0.0, "share of the kept negatives that are the best-ranked ones instead of random", low=0.0, high=1.0)
+    grades: dict[str, float] = param({}, "relevance of event kinds, where it is not 1")
+    refit: bool = param(True, "fit the ranker again on all windows after the newest has chosen its length")
+
+
+@dataclass
+class Funnel:
+    """The pipeline between its parts. The `[pipeline]` table."""
+
+    pool: int = param(500, "candidates per request after the merge, at most", low=1)
+    k: int = param(10, "items in an answer unless the request says otherwise", low=1)
+    chunk: int = param(256, "requests handled at a time; bounds memory, never changes a result", low=1)
+    guard: str = param("warn", "when stage two does not beat the best source on validation", options=("warn", "fallback"))
+
+
+@dataclass
+class Evaluate:
+    """What a backtest measures. The `[evaluate]` table."""
+
+    users: int = param(20_000, "users with an answer in the test window, at most; 0 = all", low=0)
+    k: list[int] = param([10], "cut-offs of the metrics")
+    seed: int = param(0, "draws the users, and the event of each where every request has its own time")
+    resamples: int = param(1000, "bootstrap resamples over users", low=10)
+
+
+@dataclass
+class Recipe:
+    """A whole run: what is known about the data, how time is cut, and the parts in order."""
+
+    title: str = ""
+    seed: int = 0
+    data: Data = field(default_factory=Data)
+    timeline: Timeline = field(default_factory=Timeline)
+    state: Memory = field(default_factory=Memory)
+    train: Train = field(default_factory=Train)
+    pipeline: Funnel = field(default_factory=Funnel)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+    sources: dict[str, Any] = field(default_factory=dict)
+    quotas: dict[str, int] = field(default_factory=dict)
+    filters: dict[str, Any] = field(default_factory=dict)
+    features: dict[str, Any] = field(default_factory=dict)
+    rankers: dict[str, Any] = field(default_factory=dict)
+    keeps: dict[str, int] = field(default_factory=dict)
+    rules: dict[str, Any] = field(default_factory=dict)
+
+    def resolved(self) -> dict[str, Any]:
+        """Everything, defaults written out: parses back to an equal recipe."""
+        entry: dict[str, Any] = {"title": self.title, "seed": self.seed}
+        for name in ("data", "timeline", "state", "train", "pipeline", "evaluate"):
+            part = getattr(self, name)
+            entry[name] = {option.name: getattr(part, option.name) for option in parameters(part)}
+        entry["source"] = [
+            {"name": name, "quota": self.quotas[name], **config(part)} for name, part in self.sources.items()
+        ]
+        entry["filter"] = [{"name": name, **config(part)} for name, part in self.filters.items()]
+        entry["feature"] = [{"name": name, **config(part)} for name, part in self.features.items()]
+        entry["ranker"] = [{"name": name, "keep": self.keeps[name], **config(part)} for name, part in self.rankers.items()]
+        entry["rule"] = [{"name": name, **config(part)} for name, part in self.rules.items()]
+        return entry
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from a TOML file. overrides: `key.path=value` with a TOML value, such as `timeline.cutoffs=2` or
+    `source.ease.reg=300` (parts are found by their name)."""
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such recipe") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path.name}: not valid TOML: {error}") from None
+    for override in overrides:
+        _override(tree, override)
+    return parse(tree, path.name)
+
+
+def parse(tree: Mapping[str, Any], place: str = "recipe") -> Recipe:
+    """A recipe from a parsed TOML tree. place: its file name, for messages."""
+    recipe = Recipe()
+    tables = {name: type(getattr(recipe, name)) for name in ("data", "timeline", "state", "train", "pipeline", "evaluate")}
+    known = ["title", "seed", *tables, *STAGES]
+    for key in tree:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{place}: unknown table {key!r}{hint} tables: {choices(known)}")
+    recipe.title = check(tree.get("title", ""), str, {}, f"{place}: title")
+    recipe.seed = check(tree.get("seed", 0), int, {}, f"{place}: seed")
+    for name, cls in tables.items():
+        setattr(recipe, name, _table(cls, tree.get(name, {}), f"{place}: {name}"))
+    for stage, kind in STAGES.items():
+        entries = tree.get(stage, [])
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise ConfigError(f"{place}: {stage} must be written as [[{stage}]] entries")
+        parts = getattr(recipe, f"{stage}s")
+        for i, entry in enumerate(entries):
+            where = f"{place}: {stage}[{i}]"
+            spec = {key: _plain(value) for key, value in entry.items()}
+            name = str(spec.pop("name", str(spec.get("type", "")).rpartition(".")[2]))
+            if name in parts:
+                raise ConfigError(f"{where}: a second {stage} is called {name!r}; give it a name of its own (name = ...)")
+            if stage == "source":
+                recipe.quotas[name] = check(spec.pop("quota", 100), int, {"low": 1}, f"{where}.quota")
+            if stage == "ranker":
+                recipe.keeps[name] = check(spec.pop("keep", 0), int, {"low": 0}, f"{where}.keep")
+            parts[name] = build(kind, spec, where)
+            _stands(parts[name], stage, where)
+    if not recipe.sources:
+        raise ConfigError(f"{place}: no [[source]]: a pipeline needs at least one")
+    return recipe
+
+
+def _stands(part: Any, stage: str, where: str) -> None:
+    """Filters and rules share a folder: say so when one is written as the other."""
+    needed = {"source": "retrieve", "filter": "keep", "feature": "compute", "ranker": "score", "rule": "rows"}[stage]
+    if not hasattr(part, needed):
+        raise ConfigError(f"{where}: {type(part).__name__} is not a {stage}: it has no method {needed!r}")
+
+
+def _table(cls: type[Any], given: Any, where: str) -> Any:
+    """One of the fixed tables, checked like a part."""
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{where} must be a table, got {type(given).__name__}")
+    known = {option.name: option for option in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for key, value in given.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{where}: unknown option {key!r}{hint} options: {choices(known)}")
+        values[key] = check(_plain(value), hints[key], known[key].metadata, f"{where}.{key}")
+    return cls(**values)
+
+
+def _plain(value: Any) -> Any:
+    """TOML dates and times as ISO text, all else as it is."""
+    return value.isoformat() if isinstance(value, datetime.date | datetime.time) else value
+
+
+def _override(tree: dict[str, Any], text: str) -> None:
+    """Set one value in a parsed recipe: `timeline.cutoffs=2`, `source.ease.reg=300`."""
+    path, found, raw = text.partition("=")
+    if not found:
+        raise ConfigError(f"--set {text!r}: write key.path=value, for example timeline.cutoffs=2")
+    try:
+        value = tomllib.loads(f"x = {raw}")["x"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()
+    *parents, last = path.strip().split(".")
+    node: Any = tree
+    for i, key in enumerate(parents):
+        if isinstance(node, list):
+            by_name = {str(entry.get("name", entry.get("type"))): entry for entry in node}
+            if key not in by_name:
+                raise ConfigError(f"--set {text!r}: no {parents[i - 1]} is called {key!r}; choices: {choices(by_name)}")
+            node = by_name[key]
+        else:
+            node = node.setdefault(key, [] if key in STAGES else {})
+    if not isinstance(node, dict):
+        raise ConfigError(f"--set {text!r}: name the {parents[-1]} as well; choices: {choices(e.get('name', e.get('type')) for e in node)}")
+    node[last] = value
