@@ -85,7 +85,7 @@ class Hashed:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _spot(key: int, capacity: int) -> int:
+def _spot(key: int, capacity: int) -> np.int64:
     # Fibonacci hashing: spreads keys that differ in a few low bits. capacity is a power of two.
     mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
     return np.int64((mixed ^ (mixed >> np.uint64(32))) & np.uint64(capacity - 1))
