@@ -20,10 +20,11 @@ def order(batch: Batch, scores: Array) -> Array:
 
 def top(batch: Batch, scores: Array, k: int) -> Array:
     """Row indices of the best k rows of every request, grouped by request, best first."""
-    rows = order(batch, scores)
+    rows: Array = order(batch, scores)
     if batch.n == 1:
         return rows[:k]
-    return rows[run_place(batch.offsets) < k]
+    best: Array = rows[run_place(batch.offsets) < k]
+    return best
 
 
 def run_place(offsets: Array) -> Array:
