@@ -35,11 +35,12 @@ def param(
     options: tuple[str, ...] | None = None,
     duration: bool = False,
 ) -> Any:
-    """A field that a recipe may set. low, high: inclusive bounds; options: the only values; duration: needs a unit ("2h").
+    """A field that a recipe may set. low, high: inclusive bounds; options: the only values; duration: needs a unit ("2h"),
+    or is empty where the default is ("" = for ever, never, off: the doc says which).
 
     A list or dict default is copied for every object.
     """
-    about = {"doc": doc, "low": low, "high": high, "options": options, "duration": duration}
+    about = {"doc": doc, "low": low, "high": high, "options": options, "duration": duration, "empty": default == ""}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=about)
     return dataclasses.field(default=default, metadata=about)
@@ -82,7 +83,9 @@ def find(kind: str, name: object, place: str = "") -> type[Any]:
     if not _NAME.match(name) or name not in names(kind):
         near = difflib.get_close_matches(name, names(kind), 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"{where}unknown {kind} part {name!r}{hint} choices: {choices(names(kind))}, or a dotted path")
+        raise ConfigError(
+            f"{where}unknown {kind} part {name!r}{hint} choices: {choices(names(kind))}, or a dotted path"
+        )
     module = importlib.import_module(f"shortlist.{kind}.{name}")
     return typing.cast("type[Any]", getattr(module, class_name(name)))
 
@@ -131,7 +134,7 @@ def build(kind: str, spec: Mapping[str, Any], place: str = "") -> Any:
 def check(value: Any, hint: Any, about: Mapping[str, Any], where: str) -> Any:
     """A recipe value checked against the field's type and bounds; lists become what the field asks for."""
     value = _typed(value, hint, where)
-    if about.get("duration") and isinstance(value, str):
+    if about.get("duration") and isinstance(value, str) and not (about.get("empty") and value == ""):
         try:
             seconds(value)
         except ConfigError as error:
@@ -144,7 +147,9 @@ def check(value: Any, hint: Any, about: Mapping[str, Any], where: str) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool):
         low, high = about.get("low"), about.get("high")
         if value != value or (low is not None and value < low) or (high is not None and value > high):
-            raise ConfigError(f"{where}: {value!r} is out of range [{'' if low is None else low}, {'' if high is None else high}]")
+            raise ConfigError(
+                f"{where}: {value!r} is out of range [{'' if low is None else low}, {'' if high is None else high}]"
+            )
     return value
 
 

@@ -13,7 +13,9 @@ def seconds(text: str) -> float:
     """Length of a duration in seconds: `"2h"` -> 7200.0. ConfigError without a unit, so that 30 never means 30 of something."""
     match = _DURATION.match(text) if isinstance(text, str) else None
     if match is None or match[2] not in SECONDS:
-        raise ConfigError(f"not a duration: {text!r}; write a number and a unit ({', '.join(SECONDS)}), for example '2h'")
+        raise ConfigError(
+            f"not a duration: {text!r}; write a number and a unit ({', '.join(SECONDS)}), for example '2h'"
+        )
     return float(match[1]) * SECONDS[match[2]]
 
 

@@ -11,7 +11,9 @@ import numpy as np
 from shortlist.core.batch import Array
 from shortlist.core.component import param, parameters
 
-SMALLEST = 1024  # first capacity; later ones double it, so the capacity depends on the highest slot alone, not on chunking
+SMALLEST = (
+    1024  # first capacity; later ones double it, so the capacity depends on the highest slot alone, not on chunking
+)
 
 
 def slots(doc: str, dtype: type[np.generic], fill: float) -> Any:
@@ -24,7 +26,9 @@ def slots(doc: str, dtype: type[np.generic], fill: float) -> Any:
 class Slotted:
     """A fold whose state is arrays over slots. Subclasses add fields made by `slots`, and `update` and `read`."""
 
-    by: tuple[str, ...] = param(("item",), "its key: item, user, item.<attribute>, user.<attribute>, a context column; two of them; or none")
+    by: tuple[str, ...] = param(
+        ("item",), "its key: item, user, item.<attribute>, user.<attribute>, a context column; two of them; or none"
+    )
     event: tuple[str, ...] = param((), "event kinds to fold")
 
     def __post_init__(self) -> None:

@@ -1,0 +1,63 @@
+"""Seen: what the user has met already is not recommended again."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from shortlist.core.batch import Array, Batch
+from shortlist.core.component import fitted, param
+from shortlist.core.contracts import Filter, FitContext, History, Mask, State
+from shortlist.core.errors import ConfigError
+from shortlist.core.rows import member, offsets_of
+from shortlist.core.units import seconds
+
+
+@dataclass
+class Seen(Filter):
+    """Drops an item when the user's history has an event of these kinds with it, less than `within` before the request.
+
+    What has left the history is forgotten: "for ever" reaches back as far as the state's history ring, and only to the kinds
+    that enter it. An unknown user has no history, so nothing is dropped.
+    """
+
+    event: tuple[str, ...] = param((), "event kinds that make an item seen; the positive kinds when empty")
+    within: str = param("", "how long an item stays seen; empty = for ever", duration=True)
+    kinds: Array = fitted("int8 codes of the event kinds")
+
+    def __post_init__(self) -> None:
+        self.event = tuple(self.event)
+
+    def fit(self, log: Any, ctx: FitContext) -> None:
+        """Look the event kinds up; nothing is learned from the log."""
+        self.kinds = ctx.kinds(self.event)
+
+    def keep(self, batch: Batch, state: State) -> Array:
+        """(m,) bool: rows whose item the user has not met."""
+        met = self._met(batch, state)
+        return ~member(batch, met.offsets, met.items)
+
+    def mask(self, batch: Batch, state: State) -> Mask:
+        """All of `keep`, as a list of banned items per request (an item may be listed more than once)."""
+        met = self._met(batch, state)
+        return Mask(None, met.offsets, met.items)
+
+    def _met(self, batch: Batch, state: State) -> History:
+        """The events that make an item seen."""
+        history = state.history(batch.user).of_kinds(self._kinds(state))
+        if not self.within:
+            return history
+        owner = np.repeat(np.arange(batch.n), np.diff(history.offsets))
+        fresh = history.times > batch.time[owner] - seconds(self.within)
+        counts = np.bincount(owner[fresh], minlength=batch.n)
+        return History(offsets_of(counts), history.items[fresh], history.times[fresh], history.kinds[fresh])
+
+    def _kinds(self, state: State) -> Array:
+        if self.kinds is not None:
+            return self.kinds
+        if not self.event:
+            raise ConfigError(
+                "seen: which kinds are positive is known after fit only; fit the pipeline, or name `event`"
+            )
+        codes: Array = state.catalogue.kind_codes(self.event, "seen")
+        return codes
