@@ -46,7 +46,7 @@ def mean_interval(
         with np.errstate(invalid="ignore", divide="ignore"):
             means[done : done + len(drawn)] = top / bottom
         done += len(drawn)
-    low, high = _ends(means, level)
+    low, high = ends(means, level)
     alone = np.broadcast_to(np.count_nonzero(counts, axis=0) < 2, low.shape)
     low, high = np.where(alone, np.nan, low), np.where(alone, np.nan, high)
     return low.reshape(block.shape[1:]), high.reshape(block.shape[1:])
@@ -105,7 +105,7 @@ def draws(clusters: int, resamples: int, seed: int) -> Iterator[Array]:
         ).astype(np.float64)
 
 
-def _ends(means: Array, level: float) -> tuple[Array, Array]:
+def ends(means: Array, level: float) -> tuple[Array, Array]:
     """Percentiles of the resampled means, column by column; a resample that drew nobody with a value is left out."""
     low, high = np.full(means.shape[1], np.nan), np.full(means.shape[1], np.nan)
     tail = (1.0 - level) / 2.0
