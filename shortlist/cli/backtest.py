@@ -1,0 +1,37 @@
+"""Fit a recipe on the past, recommend in the test window, measure everything, and write the report."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shortlist.cli.options import Data, Json, Recipe, Seed, Sets, overrides
+from shortlist.cli.output import as_json
+from shortlist.cli.progress import Watch
+from shortlist.cli.summary import show
+from shortlist.data import dataset
+from shortlist.experiment.backtest import backtest
+from shortlist.pipeline import config
+
+
+def run(
+    recipe: Recipe,
+    data: Data,
+    out: Annotated[
+        Path, typer.Option("--out", help="The folder of the run: metrics.json, funnel.json, report.html ...")
+    ],
+    sets: Sets = None,
+    seed: Seed = None,
+    json: Json = False,
+) -> None:
+    """Read, run, show."""
+    started = time.perf_counter()
+    read = config.read(recipe, overrides(sets, seed))
+    tables = dataset.read(data, **read.data.options)
+    with Watch() as progress:
+        metrics = backtest(read, tables, out, progress)
+    if json:
+        as_json(metrics)
+    else:
+        show(out, metrics, time.perf_counter() - started)

@@ -1,0 +1,39 @@
+"""The two-minute tour: a synthetic world, a whole backtest on it, and its report."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shortlist.cli.options import Json, Seed, overrides
+from shortlist.cli.output import as_json, note, say
+from shortlist.cli.progress import Watch
+from shortlist.cli.recipes import built_in
+from shortlist.cli.summary import show
+from shortlist.data import dataset, synthetic
+from shortlist.experiment.backtest import backtest
+from shortlist.pipeline import config
+
+
+def run(
+    out: Annotated[Path, typer.Option("--out", help="The folder of the run.")] = Path("runs/demo"),
+    seed: Seed = None,
+    json: Json = False,
+) -> None:
+    """Make the world, run the recipe, show."""
+    started = time.perf_counter()
+    path = built_in("demo")
+    recipe = config.read(path, overrides(None, seed))
+    tables = synthetic.world(seed=recipe.seed)
+    note(f"a synthetic world: {len(tables.events):,} events; recipe: {path}")
+    with Watch() as progress:
+        metrics = backtest(recipe, dataset.encode(tables), out, progress)
+    if json:
+        as_json(metrics)
+        return
+    show(out, metrics, time.perf_counter() - started)
+    say()
+    say("next: your own tables")
+    say("  shortlist check FOLDER                    events.parquet with user_id, item_id, time; see docs/index.md")
+    say("  shortlist backtest recipes/generic.toml --data FOLDER --out runs/first")

@@ -1,0 +1,37 @@
+"""Fit a recipe on a data set and write the bundle that `recommend` and `serve` load."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shortlist.cli.options import Data, Json, Recipe, Seed, Sets, overrides
+from shortlist.cli.output import as_json, say
+from shortlist.cli.progress import Watch
+from shortlist.data import dataset
+from shortlist.experiment.fit import fit
+from shortlist.pipeline import config
+
+
+def run(
+    recipe: Recipe,
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="Where the bundle goes: a folder, replaced whole or not at all.")],
+    sets: Sets = None,
+    seed: Seed = None,
+    json: Json = False,
+) -> None:
+    """Read, fit, save."""
+    started = time.perf_counter()
+    read = config.read(recipe, overrides(sets, seed))
+    tables = dataset.read(data, **read.data.options)
+    with Watch() as progress:
+        fitted = fit(read, tables, progress)
+        fitted.save(out)
+    seconds = round(time.perf_counter() - started, 2)
+    if json:
+        as_json({"bundle": out, "seconds": seconds})
+        return
+    say(f"{out}: fitted in {seconds:.1f} s")
+    say(f"next: shortlist recommend {out} --users all --out recommendations.parquet")

@@ -1,0 +1,75 @@
+"""Results go to stdout, everything else to stderr: a pipe gets the result only."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+
+def stdout() -> Console:
+    """A console on stdout; wide when nobody watches, so that a pipe gets whole lines."""
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=240)
+
+
+def stderr() -> Console:
+    """A console on stderr, for progress and remarks."""
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+def say(text: str = "") -> None:
+    """A line of the result, on stdout, never wrapped."""
+    stdout().print(text, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """A remark, on stderr."""
+    stderr().print(text)
+
+
+def as_json(value: Any) -> None:
+    """The result as JSON, on stdout."""
+    print(json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON knows it: numpy numbers, paths and tuples unpacked, NaN and infinities as null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [plain(entry) for entry in value]
+    return value
+
+
+def table(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
+    """Rows with the same keys as a table on stdout; numbers to the right."""
+    if not rows:
+        return
+    shown = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name, value in rows[0].items():
+        shown.add_column(name, justify="right" if isinstance(value, int | float) else "left", no_wrap=True)
+    for row in rows:
+        shown.add_row(*(text(value) for value in row.values()))
+    stdout().print(shown)
+
+
+def text(value: Any) -> str:
+    """A cell: floats to four significant places, nothing for nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

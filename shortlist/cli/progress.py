@@ -1,0 +1,75 @@
+"""Progress on stderr: bars that vanish when done on a terminal, elsewhere one plain line per stage with the time it took."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+QUIET = 1.0  # seconds: a stage inside a stage that is over sooner gets no line of its own in a plain log
+
+
+class Watch:
+    """Is called as `progress(steps, title, total)` by whatever takes long (see core.contracts.silent), loops in loops
+    included. Use it as a context manager, so that the terminal is given back whatever happens."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        """stream: stderr when None."""
+        self._stream = stream or sys.stderr
+        self._depth = 0
+        console = Console(file=self._stream, highlight=False)
+        self._bars = _bars(console) if console.is_terminal else None
+
+    def __enter__(self) -> Watch:
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def __call__(self, steps: Iterable[Any], title: str = "", total: int | None = None) -> Iterator[Any]:
+        """The steps, watched. total: how many there are, when known."""
+        if total is None and hasattr(steps, "__len__"):
+            total = len(steps)
+        return self._plain(steps, title) if self._bars is None else self._live(self._bars, steps, title, total)
+
+    def _live(self, bars: Progress, steps: Iterable[Any], title: str, total: int | None) -> Iterator[Any]:
+        task = bars.add_task(title, total=total)
+        try:
+            for step in steps:
+                yield step
+                bars.advance(task)
+        finally:
+            bars.remove_task(task)
+
+    def _plain(self, steps: Iterable[Any], title: str) -> Iterator[Any]:
+        start, depth = time.perf_counter(), self._depth
+        self._depth += 1
+        try:
+            yield from steps
+        finally:
+            self._depth = depth
+        elapsed = time.perf_counter() - start
+        if title and (depth == 0 or elapsed >= QUIET):
+            self._stream.write(f"{'  ' * depth}{title}: {elapsed:.1f} s\n")
+            self._stream.flush()
+
+
+def _bars(console: Console) -> Progress:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=console, transient=True)

@@ -1,0 +1,71 @@
+"""Recommend from a bundle, for a list of users or for all of them, into a Parquet or CSV file."""
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+
+from shortlist.cli.options import Bundle, Json
+from shortlist.cli.output import as_json, say
+from shortlist.core.errors import ConfigError
+from shortlist.core.units import moment
+from shortlist.serve.engine import Engine
+
+SUFFIXES = (".parquet", ".csv")
+
+
+def run(
+    bundle: Bundle,
+    users: Annotated[str, typer.Option("--users", help="A text file with one user id per line, or `all`.")],
+    out: Annotated[Path, typer.Option("--out", help="The file to write: .parquet or .csv.")],
+    k: Annotated[int, typer.Option("-k", "--k", help="Items per user.", min=1)] = 10,
+    at: Annotated[
+        str | None,
+        typer.Option("--time", help="When the requests are made: a date, or unix seconds; now as the bundle knows it."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Load, recommend, write. A short list is not an error, nor is a user whom nobody knows."""
+    if out.suffix not in SUFFIXES:
+        raise ConfigError(f"--out {out}: unknown kind of file {out.suffix!r}; choices: {', '.join(SUFFIXES)}")
+    when = None if at is None else moment(int(at) if at.lstrip("-").isdigit() else at)
+    ids = None if users == "all" else read_ids(Path(users))
+    engine = Engine.load(bundle)
+    started = time.perf_counter()
+    found = engine.recommend_all(ids, k) if when is None else engine.recommend_all(ids, k, time=when)
+    seconds = round(time.perf_counter() - started, 2)
+    write(found, out)
+    answered = found["user_id"].n_unique() if len(found) else 0
+    if json:
+        as_json({"out": out, "users": answered, "rows": len(found), "seconds": seconds})
+    else:
+        say(f"{out}: {len(found):,} rows for {answered:,} users in {seconds:.1f} s")
+
+
+def read_ids(path: Path) -> list[str]:
+    """User ids of a text file, one per line; empty lines are skipped. Integers are recognised by the catalogue."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise ConfigError(f"--users {path}: not a text file in UTF-8") from None
+    ids = [line.strip() for line in lines if line.strip()]
+    if not ids:
+        raise ConfigError(f"--users {path}: the file names no user")
+    return ids
+
+
+def write(frame: pl.DataFrame, out: Path) -> None:
+    """Write whole or not at all: into a temporary file beside the target, then rename."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        if out.suffix == ".csv":
+            frame.write_csv(unfinished)
+        else:
+            frame.write_parquet(unfinished)
+        unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)
