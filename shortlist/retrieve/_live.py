@@ -1,0 +1,55 @@
+"""Sources that read scores of all items from the state: requests that would read the same row share one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from shortlist.core.batch import Array, Batch
+from shortlist.core.contracts import Hits, Mask, State
+from shortlist.core.rows import offsets_of
+from shortlist.index.top import top
+
+
+def moments(batch: Batch, state: State) -> Array:
+    """(n,) the moment as of which each request reads the state: time never runs backwards."""
+    return np.maximum(batch.time, state.now)
+
+
+def shared_rows(
+    groups: Sequence[Array], row: Callable[[int], Array], k: int, allowed: Mask | None, floor: float
+) -> Hits:
+    """The best k for every request, where those with equal values in all of `groups` ((n,) integers each) share a row.
+
+    row: request index -> (items,) float32 scores, called once per group, with its first request.
+    """
+    n = len(groups[0])
+    if n == 1 or all(bool((group == group[0]).all()) for group in groups):
+        if n == 0:
+            return Hits(np.full((0, k), -1, dtype=np.int32), np.full((0, k), np.nan, dtype=np.float32))
+        full = row(0).reshape(1, -1)
+        items, scores = top(full, k, allowed, floor, n)
+        return Hits(items, scores, full)
+    _, first, which = np.unique(np.stack(groups, axis=1), axis=0, return_index=True, return_inverse=True)
+    items = np.full((n, k), -1, dtype=np.int32)
+    scores = np.full((n, k), np.nan, dtype=np.float32)
+    full = np.empty((0, 0), dtype=np.float32)
+    for group, request in enumerate(first):
+        members = np.flatnonzero(which.reshape(-1) == group)
+        one = row(int(request))
+        if not full.size:
+            full = np.empty((n, len(one)), dtype=np.float32)
+        full[members] = one
+        items[members], scores[members] = top(one.reshape(1, -1), k, _only(allowed, members), floor, len(members))
+    return Hits(items, scores, full)
+
+
+def _only(allowed: Mask | None, requests: Array) -> Mask | None:
+    """The mask of some of the requests."""
+    if allowed is None or allowed.offsets is None or allowed.items is None:
+        return allowed
+    counts = np.diff(allowed.offsets)[requests]
+    offsets = offsets_of(counts)
+    rows = np.repeat(allowed.offsets[requests] - offsets[:-1], counts) + np.arange(offsets[-1])
+    return Mask(allowed.shared, offsets, allowed.items[rows])

@@ -1,0 +1,146 @@
+"""Item k-nearest neighbours: items met by the same users (Sarwar et al., WWW 2001; Deshpande & Karypis, TOIS 2004)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from shortlist.core.batch import Array, Batch
+from shortlist.core.component import fitted, param
+from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
+from shortlist.data.log import Log
+from shortlist.data.matrix import interactions
+from shortlist.index.neighbours import accumulate
+from shortlist.index.top import top
+from shortlist.retrieve._evidence import evidence
+
+
+@dataclass
+class Itemknn(Source):
+    """Similarity of two items = the inner product of their user columns / (product of their norms + shrink), the best `k` per
+    item kept; an item's score is the sum over the history of weight * similarity.
+
+    Weighting of the (user, item) entries, f = how many events: cosine: 1. tfidf: sqrt(f) * ln(1 + items / items of the user),
+    so that a user of few items says more. bm25: f * (k1 + 1) / (f + k1 * (1 - b + b * users of the item / mean)) times the same
+    logarithm, with k1 = 1.2, b = 0.75 (Robertson et al., TREC-3). Items that nothing in the history is near are not returned;
+    in `full` they are 0.
+    """
+
+    k: int = param(100, "neighbours kept per item", low=1)
+    weighting: str = param("cosine", "how a (user, item) entry weighs", options=("cosine", "tfidf", "bm25"))
+    shrink: float = param(10.0, "added to the product of the norms: pulls similarities of rare items to 0", low=0)
+    last: int = param(100, "newest distinct items of the history that are looked at; 0 = all that are kept", low=0)
+    decay: float = param(1.0, "weight of each older item of the history against the one after it", low=0, high=1)
+    cap: int = param(300, "newest events per user that are fitted on; 0 = all", low=0)
+    event: tuple[str, ...] = param((), "event kinds learned from and looked at; the positive kinds when empty")
+    kinds: Array = fitted("int8 codes of the event kinds")
+    indptr: Array = fitted("(items + 1,) int64: where each item's neighbours begin")
+    indices: Array = fitted("int32 neighbours")
+    values: Array = fitted("float32 similarities")
+
+    def fit(self, log: Log, ctx: FitContext) -> None:
+        """Neighbours from the log's users. Memory: the matrix twice, and k neighbours per item."""
+        self.kinds = ctx.kinds(self.event)
+        log = newest(log.of_kinds(self.kinds), self.cap)
+        size = int(log.item.max(initial=-1)) + 1
+        users, rows = np.unique(log.user, return_inverse=True)
+        compact = Log({**log.columns, "user": rows.astype(np.int32)})
+        matrix = interactions(compact, len(users), size, counts=self.weighting != "cosine")
+        _weigh(matrix.indptr, matrix.indices, matrix.data, size, self.weighting)
+        columns = matrix.tocsc()
+        self.indptr, self.indices, self.values = _neighbours(
+            matrix.indptr, matrix.indices, matrix.data, columns.indptr, columns.indices, columns.data, size, self.k, self.shrink
+        )
+
+    def retrieve(self, batch: Batch, state: State, k: int, allowed: Mask | None) -> Hits:
+        """See Source."""
+        asked = evidence(batch, state, self.kinds, self.last, self.decay)
+        size = len(state.catalogue.items)
+        full = accumulate(asked.offsets, asked.items, asked.weights, self.indptr, self.indices, self.values, size)
+        return Hits(*top(full, k, allowed, 0.0), full)
+
+
+def newest(log: Log, cap: int) -> Log:
+    """The newest `cap` events of every user, in log order; 0 = all."""
+    if cap <= 0 or not len(log):
+        return log
+    return log.take(_newest(log.user, int(log.user.max()) + 1, cap))
+
+
+@njit(cache=True, nogil=True)
+def _newest(users: Array, size: int, cap: int) -> Array:
+    count = np.zeros(size, dtype=np.int64)
+    keep = np.zeros(len(users), dtype=np.bool_)
+    for i in range(len(users) - 1, -1, -1):
+        count[users[i]] += 1
+        keep[i] = count[users[i]] <= cap
+    return keep
+
+
+@njit(cache=True, nogil=True)
+def _weigh_kernel(indptr: Array, indices: Array, data: Array, items: int, bm25: bool) -> None:
+    frequency = np.zeros(items)
+    for e in range(len(indices)):
+        frequency[indices[e]] += 1.0
+    met = 0
+    for j in range(items):
+        met += frequency[j] > 0
+    mean = len(indices) / max(met, 1)
+    for u in range(len(indptr) - 1):
+        rarity = np.log(1.0 + met / max(indptr[u + 1] - indptr[u], 1))
+        for e in range(indptr[u], indptr[u + 1]):
+            if bm25:
+                length = 0.25 + 0.75 * frequency[indices[e]] / mean
+                data[e] = data[e] * 2.2 / (data[e] + 1.2 * length) * rarity
+            else:
+                data[e] = np.sqrt(data[e]) * rarity
+
+
+def _weigh(indptr: Array, indices: Array, data: Array, items: int, weighting: str) -> None:
+    """Weigh the entries of a CSR user x item matrix in place."""
+    if weighting != "cosine":
+        _weigh_kernel(indptr, indices, data, items, weighting == "bm25")
+
+
+@njit(cache=True, nogil=True)
+def _neighbours(
+    row_ptr: Array, row_items: Array, row_data: Array, col_ptr: Array, col_users: Array, col_data: Array,
+    size: int, k: int, shrink: float,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """The k best neighbours of every item, best first, equal ones by item code. One item at a time over its users' rows: no
+    item x item matrix is ever held."""
+    norm = np.zeros(size)
+    for a in range(size):
+        for e in range(col_ptr[a], col_ptr[a + 1]):
+            norm[a] += np.float64(col_data[e]) * col_data[e]
+        norm[a] = np.sqrt(norm[a])
+    indptr = np.zeros(size + 1, dtype=np.int64)
+    indices = np.empty(size * min(k, size), dtype=np.int32)
+    values = np.empty(size * min(k, size), dtype=np.float32)
+    sums = np.zeros(size)
+    touched = np.empty(size, dtype=np.int64)
+    used = 0
+    for a in range(size):
+        count = 0
+        for e in range(col_ptr[a], col_ptr[a + 1]):
+            weight = np.float64(col_data[e])
+            for f in range(row_ptr[col_users[e]], row_ptr[col_users[e] + 1]):
+                b = row_items[f]
+                if sums[b] == 0.0 and b != a:
+                    touched[count] = b
+                    count += 1
+                sums[b] += weight * row_data[f]
+        sums[a] = 0.0
+        near = np.sort(touched[:count])
+        score = np.empty(count, dtype=np.float32)
+        for c in range(count):
+            score[c] = sums[near[c]] / (norm[a] * norm[near[c]] + shrink)
+            sums[near[c]] = 0.0
+        for c in np.argsort(-score, kind="mergesort")[:k]:
+            indices[used] = near[c]
+            values[used] = score[c]
+            used += 1
+        indptr[a + 1] = used
+    return indptr, indices[:used].copy(), values[:used].copy()
