@@ -9,8 +9,8 @@ import typer
 from shortlist.cli.options import Data, Json, Recipe, Seed, Sets, overrides
 from shortlist.cli.output import as_json
 from shortlist.cli.progress import Watch
+from shortlist.cli.reading import data_for
 from shortlist.cli.summary import show
-from shortlist.data import dataset
 from shortlist.experiment.backtest import backtest
 from shortlist.pipeline import config
 
@@ -28,9 +28,9 @@ def run(
     """Read, run, show."""
     started = time.perf_counter()
     read = config.read(recipe, overrides(sets, seed))
-    tables = dataset.read(data, **read.data.options)
+    dataset = data_for(read, data)
     with Watch() as progress:
-        metrics = backtest(read, tables, out, progress)
+        metrics = backtest(read, dataset, out, progress)
     if json:
         as_json(metrics)
     else:

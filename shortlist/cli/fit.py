@@ -9,7 +9,7 @@ import typer
 from shortlist.cli.options import Data, Json, Recipe, Seed, Sets, overrides
 from shortlist.cli.output import as_json, say
 from shortlist.cli.progress import Watch
-from shortlist.data import dataset
+from shortlist.cli.reading import data_for
 from shortlist.experiment.fit import fit
 from shortlist.pipeline import config
 
@@ -25,9 +25,9 @@ def run(
     """Read, fit, save."""
     started = time.perf_counter()
     read = config.read(recipe, overrides(sets, seed))
-    tables = dataset.read(data, **read.data.options)
+    dataset = data_for(read, data)
     with Watch() as progress:
-        fitted = fit(read, tables, progress)
+        fitted = fit(read, dataset, progress)
         fitted.save(out)
     seconds = round(time.perf_counter() - started, 2)
     if json:

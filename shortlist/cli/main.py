@@ -36,9 +36,10 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted", 130)
     except BrokenPipeError:
-        # The reader of a pipe has seen enough (`| head`). Python would complain again when it flushes at exit.
+        # The reader of a pipe has seen enough (`| head`). Python would complain again when it flushes at exit. Code 1 is
+        # what typer gives when the pipe breaks earlier.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 1
     except typer.TyperException as error:
         help_for = f"shortlist {named}" if named else "shortlist"
         return _complain(f"{error.format_message()} (see `{help_for} --help`)", 2)
