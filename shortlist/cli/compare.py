@@ -6,21 +6,21 @@ from typing import Annotated
 import typer
 
 from shortlist.cli.options import Json
-from shortlist.cli.output import as_json, table
-from shortlist.core.errors import ConfigError
-from shortlist.experiment.compare import compare
+from shortlist.cli.output import as_json, stdout
+from shortlist.experiment.compare import compare, table
 
 
 def run(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Folders that `shortlist backtest` wrote.")],
     metric: Annotated[str, typer.Option("--metric", help="The figure to compare, as in metrics.json.")] = "ndcg@10",
+    system: Annotated[
+        str, typer.Option("--system", help="Which system of each run: pipeline, or source:NAME.")
+    ] = "pipeline",
     json: Json = False,
 ) -> None:
     """Read the runs, compare, show."""
-    if len(runs) < 2:
-        raise ConfigError(f"compare needs two runs or more, got {len(runs)}: {runs[0]}")
-    found = compare(runs, metric)
+    found = compare(runs, metric, system)
     if json:
         as_json(found)
     else:
-        table(found)
+        stdout(markup=True).print(table(found))

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 
-def stdout() -> Console:
-    """A console on stdout; wide when nobody watches, so that a pipe gets whole lines."""
-    console = Console(highlight=False, markup=False)
-    return console if console.is_terminal else Console(highlight=False, markup=False, width=240)
+def stdout(*, markup: bool = False) -> Console:
+    """A console on stdout; wide when nobody watches, so that a pipe gets whole lines. markup: colours as `[green]`."""
+    console = Console(highlight=False, markup=markup)
+    return console if console.is_terminal else Console(highlight=False, markup=markup, width=240)
 
 
 def stderr() -> Console:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -38,7 +38,7 @@ class Watch:
 
     def __call__(self, steps: Iterable[Any], title: str = "", total: int | None = None) -> Iterator[Any]:
         """The steps, watched. total: how many there are, when known."""
-        if total is None and hasattr(steps, "__len__"):
+        if total is None and isinstance(steps, Sized):
             total = len(steps)
         return self._plain(steps, title) if self._bars is None else self._live(self._bars, steps, title, total)
 

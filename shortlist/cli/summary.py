@@ -24,7 +24,7 @@ def show(out: Path, metrics: Mapping[str, Any], elapsed: float) -> None:
 
 def headline(metrics: Mapping[str, Any]) -> str:
     """The figure to lead with: NDCG at the first cut-off, or the first figure there is."""
-    names = list(metrics["systems"]["pipeline"])
+    names: list[str] = list(metrics["systems"]["pipeline"])
     return next((name for name in names if name.startswith("ndcg@")), names[0])
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from shortlist.cli import progress
 from shortlist.cli.progress import Watch
 
 
@@ -20,7 +19,7 @@ class Terminal(io.StringIO):
 def clock(monkeypatch: pytest.MonkeyPatch, *times: float) -> None:
     """Let the clock of the module show these times, in turn."""
     shown = iter(times)
-    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(shown))
+    monkeypatch.setattr("shortlist.cli.progress.time.perf_counter", lambda: next(shown))
 
 
 def test_plain_lines_with_the_time_taken(monkeypatch: pytest.MonkeyPatch) -> None:
