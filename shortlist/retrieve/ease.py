@@ -1,0 +1,144 @@
+"""EASE: a linear item-item model in closed form (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from scipy.linalg import lapack
+
+from shortlist.core.batch import Array, Batch
+from shortlist.core.component import fitted, param
+from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
+from shortlist.core.errors import ConfigError
+from shortlist.data.log import Log
+from shortlist.data.matrix import interactions
+from shortlist.index.top import top
+from shortlist.retrieve._evidence import evidence
+
+
+@dataclass
+class Ease(Source):
+    """B minimises |X - X B|^2 + reg |B|^2 with a zero diagonal, X the binary user x item matrix: with P = (X'X + reg I)^-1,
+    B[a, b] = -P[a, b] / P[b, b] (eq. 8). A request's scores are the weighted sum of the rows of B of its history.
+
+    Only the `max_items` items of the most users are modelled; in `full` all others, and everything for a request without a
+    modelled item in its history, are NaN.
+    """
+
+    reg: float = param(500.0, "L2 penalty: higher for fewer events", low=1e-6)
+    max_items: int = param(5000, "items modelled: time grows with its cube, memory with its square", low=1)
+    last: int = param(200, "newest distinct items of the history that are looked at; 0 = all that are kept", low=0)
+    decay: float = param(1.0, "weight of each older item of the history against the one after it", low=0, high=1)
+    memory_mb: int = param(4000, "memory that the fit may take", low=1)
+    event: tuple[str, ...] = param((), "event kinds learned from and looked at; the positive kinds when empty")
+    kinds: Array = fitted("int8 codes of the event kinds")
+    items: Array = fitted("(modelled,) int32 item codes, ascending")
+    rows: Array = fitted("(fitted items,) int32: the row of each item, -1 when it is not modelled")
+    weights: Array = fitted("(modelled, modelled) float32 B")
+
+    def fit(self, log: Log, ctx: FitContext) -> None:
+        """Solve for B. ConfigError when that would take more than `memory_mb`."""
+        self.kinds = ctx.kinds(self.event)
+        log = log.of_kinds(self.kinds)
+        size = int(log.item.max(initial=-1)) + 1
+        users, user_rows = np.unique(log.user, return_inverse=True)
+        compact = Log({**log.columns, "user": user_rows.astype(np.int32)})
+        matrix = interactions(compact, len(users), size)
+        popularity = np.bincount(matrix.indices, minlength=size)
+        self.items = modelled(popularity, self.max_items)
+        self._check_memory(len(self.items), ctx)
+        self.rows = np.full(size, -1, dtype=np.int32)
+        self.rows[self.items] = np.arange(len(self.items), dtype=np.int32)
+        gram = _gram(matrix.indptr, self.rows[matrix.indices], len(self.items))
+        self.weights = solve(gram, self.reg)
+
+    def _check_memory(self, count: int, ctx: FitContext) -> None:
+        # Two float64 matrices at the peak (the Gram matrix and its inverse), and the float32 result.
+        need = count * count * 20 / 2**20
+        if need > self.memory_mb:
+            fits = int((self.memory_mb * 2**20 / 20) ** 0.5)
+            raise ConfigError(
+                f"{ctx.place or 'ease'}: {count} items need {need:,.0f} MB, and memory_mb is {self.memory_mb}; "
+                f"raise memory_mb, or lower max_items to {fits}"
+            )
+
+    def retrieve(self, batch: Batch, state: State, k: int, allowed: Mask | None) -> Hits:
+        """See Source."""
+        asked = evidence(batch, state, self.kinds, self.last, self.decay)
+        full = np.full((batch.n, len(state.catalogue.items)), np.nan, dtype=np.float32)
+        _score(asked.offsets, asked.items, asked.weights, self.rows, self.items, self.weights, full)
+        return Hits(*top(full, k, allowed), full)
+
+
+def modelled(popularity: Array, limit: int) -> Array:
+    """Codes, ascending, of the `limit` items with the most users; equal ones by item code; none without a user."""
+    best = np.lexsort((np.arange(len(popularity)), -popularity))[:limit]
+    return np.sort(best[popularity[best] > 0]).astype(np.int32)
+
+
+def solve(gram: Array, reg: float) -> Array:
+    """B (float32) from X'X (float64, its lower triangle; destroyed)."""
+    count = len(gram)
+    if count == 0:
+        return np.zeros((0, 0), dtype=np.float32)
+    gram[np.diag_indices(count)] += reg
+    # The transpose of a C-ordered lower triangle is Fortran's upper one: solved in place.
+    factor, failed = lapack.dpotrf(gram.T, lower=0, overwrite_a=1)
+    if failed:
+        raise ConfigError(f"ease.reg: {reg:g} is too small for these data: the matrix cannot be inverted; raise it")
+    inverse, _ = lapack.dpotri(factor, lower=0, overwrite_c=1)
+    weights = np.empty((count, count), dtype=np.float32)
+    _weights(inverse.T, weights)
+    return weights
+
+
+@njit(cache=True, nogil=True)
+def _gram(indptr: Array, rows: Array, count: int) -> Array:
+    """(count, count) float64, lower triangle of X'X of binary rows; entries with row -1 are left out."""
+    gram = np.zeros((count, count))
+    for u in range(len(indptr) - 1):
+        for e in range(indptr[u], indptr[u + 1]):
+            a = rows[e]
+            if a < 0:
+                continue
+            for f in range(indptr[u], e + 1):
+                b = rows[f]
+                if b >= 0:
+                    gram[a, b] += 1.0  # the indices of a row ascend, so b <= a
+    return gram
+
+
+@njit(cache=True, nogil=True)
+def _weights(inverse: Array, out: Array) -> None:
+    """B from the lower triangle of P."""
+    count = len(inverse)
+    for a in range(count):
+        for b in range(count):
+            if a == b:
+                out[a, b] = 0.0
+            else:
+                out[a, b] = -(inverse[a, b] if a > b else inverse[b, a]) / inverse[b, b]
+
+
+@njit(cache=True, nogil=True)
+def _score(
+    offsets: Array, items: Array, weights: Array, rows: Array, modelled: Array, table: Array, full: Array
+) -> None:
+    count = len(modelled)
+    total = np.empty(count, dtype=np.float32)
+    for i in range(len(offsets) - 1):
+        met = False
+        total[:] = 0.0
+        for j in range(offsets[i], offsets[i + 1]):
+            if items[j] >= len(rows) or rows[items[j]] < 0:
+                continue
+            met = True
+            row = table[rows[items[j]]]
+            weight = np.float32(weights[j])
+            for b in range(count):
+                total[b] += weight * row[b]
+        if met:
+            for b in range(count):
+                full[i, modelled[b]] = total[b]
