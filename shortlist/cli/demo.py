@@ -11,7 +11,8 @@ from shortlist.cli.output import as_json, note, say
 from shortlist.cli.progress import Watch
 from shortlist.cli.recipes import built_in
 from shortlist.cli.summary import show
-from shortlist.data import dataset, synthetic
+from shortlist.data.dataset import encode
+from shortlist.data.synthetic import world
 from shortlist.experiment.backtest import backtest
 from shortlist.pipeline import config
 
@@ -25,10 +26,10 @@ def run(
     started = time.perf_counter()
     path = built_in("demo")
     recipe = config.read(path, overrides(None, seed))
-    tables = synthetic.world(seed=recipe.seed)
+    tables = world(recipe.seed).tables
     note(f"a synthetic world: {len(tables.events):,} events; recipe: {path}")
     with Watch() as progress:
-        metrics = backtest(recipe, dataset.encode(tables), out, progress)
+        metrics = backtest(recipe, encode(tables), out, progress)
     if json:
         as_json(metrics)
         return

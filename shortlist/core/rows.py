@@ -29,8 +29,8 @@ def top(batch: Batch, scores: Array, k: int) -> Array:
 
 def run_place(offsets: Array) -> Array:
     """(m,) place of each row within its own run: 0, 1, 2, ... restarting at every offset."""
-    counts = np.diff(offsets)
-    return np.arange(offsets[-1], dtype=np.int64) - np.repeat(offsets[:-1], counts)
+    places: Array = np.arange(offsets[-1], dtype=np.int64) - np.repeat(offsets[:-1], np.diff(offsets))
+    return places
 
 
 def place(batch: Batch, scores: Array) -> Array:

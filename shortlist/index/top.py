@@ -83,7 +83,7 @@ def _padded(items: Array, scores: Array, k: int) -> tuple[Array, Array]:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _key(bits: int, score: float, item: int) -> int:
+def _key(bits: int, score: float, item: int) -> np.uint64:
     # Positive floats order as their bits with the sign set, negative ones as the complement; -0.0 is 0.0.
     word = np.uint64(bits)
     if score == 0.0:
