@@ -29,7 +29,7 @@ class Ease(Source):
 
     reg: float = param(500.0, "L2 penalty: higher for fewer events", low=1e-6)
     max_items: int = param(5000, "items modelled: time grows with its cube, memory with its square", low=1)
-    last: int = param(200, "newest distinct items of the history that are looked at; 0 = all that are kept", low=0)
+    last: int = param(0, "newest distinct items of the history that are looked at; 0 = all that are kept", low=0)
     decay: float = param(1.0, "weight of each older item of the history against the one after it", low=0, high=1)
     memory_mb: int = param(4000, "memory that the fit may take", low=1)
     event: tuple[str, ...] = param((), "event kinds learned from and looked at; the positive kinds when empty")

@@ -38,7 +38,7 @@ class Ials(Source):
     reg: float = param(0.01, "L2 penalty", low=1e-9)
     nu: float = param(1.0, "how the penalty grows with frequency: 0 = not at all, 1 = in proportion", low=0, high=1)
     spread: float = param(0.1, "standard deviation of the first vectors, times sqrt(d)", low=1e-6)
-    last: int = param(200, "newest distinct items of the history that are looked at; 0 = all that are kept", low=0)
+    last: int = param(0, "newest distinct items of the history that are looked at; 0 = all that are kept", low=0)
     decay: float = param(1.0, "weight of each older item of the history against the one after it", low=0, high=1)
     event: tuple[str, ...] = param((), "event kinds learned from and looked at; the positive kinds when empty")
     kinds: Array = fitted("int8 codes of the event kinds")

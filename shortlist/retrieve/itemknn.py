@@ -31,7 +31,7 @@ class Itemknn(Source):
     k: int = param(100, "neighbours kept per item", low=1)
     weighting: str = param("cosine", "how a (user, item) entry weighs", options=("cosine", "tfidf", "bm25"))
     shrink: float = param(10.0, "added to the product of the norms: pulls similarities of rare items to 0", low=0)
-    last: int = param(100, "newest distinct items of the history that are looked at; 0 = all that are kept", low=0)
+    last: int = param(0, "newest distinct items of the history that are looked at; 0 = all that are kept", low=0)
     decay: float = param(1.0, "weight of each older item of the history against the one after it", low=0, high=1)
     cap: int = param(300, "newest events per user that are fitted on; 0 = all", low=0)
     event: tuple[str, ...] = param((), "event kinds learned from and looked at; the positive kinds when empty")
