@@ -51,6 +51,13 @@ def fitted(doc: str) -> Any:
     return dataclasses.field(default=None, init=False, repr=False, compare=False, metadata={"fitted": True, "doc": doc})
 
 
+def hidden(default: Any) -> Any:
+    """A field that is neither an option nor learned: what a part works out for itself. A mutable default is copied."""
+    if isinstance(default, list | dict):
+        return dataclasses.field(default_factory=lambda: type(default)(default), init=False, repr=False, compare=False)
+    return dataclasses.field(default=default, init=False, repr=False, compare=False)
+
+
 def parameters(part: Any) -> tuple[dataclasses.Field[Any], ...]:
     """The fields of a part (class or object) that a recipe may set."""
     return tuple(field for field in dataclasses.fields(part) if field.init)
@@ -233,10 +240,12 @@ def load_array(path: Path) -> Array:
     """Memory-map one `.npy` file, read-only. Zero-sized and 0-d arrays, which cannot be mapped, are read."""
     try:
         array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         try:
             array = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise BundleError(f"{path}: not a readable array file: {error}") from None
+    if not isinstance(array, np.ndarray):  # a zip of arrays under the wrong name
+        raise BundleError(f"{path}: not a readable array file: holds {type(array).__name__}")
     # A plain view: subclasses such as memmap slow every small operation on the request path.
     return array.view(np.ndarray) if isinstance(array, np.memmap) else array

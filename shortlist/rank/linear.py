@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +11,11 @@ from numba import njit
 from scipy.optimize import minimize
 
 from shortlist.core.batch import Array, Batch
-from shortlist.core.component import fitted, param
+from shortlist.core.component import fitted, hidden, param
 from shortlist.core.contracts import FitContext, Frame, Ranker
 from shortlist.core.errors import BundleError, ConfigError, DataError, choices
 
 COLUMNS = "columns.json"
-
-
-def _names() -> tuple[str, ...]:
-    """A field that holds column names: learned, but text, so it travels in a file of its own."""
-    names: tuple[str, ...] = dataclasses.field(default=(), init=False, repr=False, compare=False)
-    return names
 
 
 @dataclass
@@ -47,8 +40,8 @@ class Linear(Ranker):
     level_offsets: Array = fitted("(c + 1,) int64: where each category's levels begin")
     level_weight: Array = fitted("float64: coefficient of each level")
     intercept: Array = fitted("(1,) float64")
-    numbers: tuple[str, ...] = _names()
-    categories: tuple[str, ...] = _names()
+    numbers: tuple[str, ...] = hidden(())  # column names are learned too, but text: they travel in a file of their own
+    categories: tuple[str, ...] = hidden(())
 
     def fit(self, frame: Frame, valid: Frame | None, ctx: FitContext) -> None:
         """Learn from the frame's labels and weights. The loss is convex, so there is nothing to stop early: `valid` is not

@@ -12,7 +12,7 @@ import numpy as np
 from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.component import build, config, learned, load_array, save_array
 from shortlist.core.contracts import Fold, History
-from shortlist.core.errors import BundleError, ConfigError, choices
+from shortlist.core.errors import BundleError, ConfigError, DataError, choices
 from shortlist.data.catalogue import Catalogue
 from shortlist.state.history import Ring
 from shortlist.state.keys import Codes, Hashed, pack
@@ -39,9 +39,10 @@ class State:
         self.now = NEVER
         self.count = 0  # events folded in: the log position
         self._slots: dict[tuple[str, ...], Codes | Hashed] = {}
-        self._plan: dict[tuple[str, ...], dict[tuple[str, ...], list[Fold]]] = {}
+        self._plan: dict[tuple[str, ...], dict[tuple[str, ...], list[Fold]]] = {}  # by key columns, then event kinds
         self._ring = Ring(history)
         self._history_events = tuple(history_events)
+        catalogue.kind_codes(self._history_events, "history_events")
         self._met = np.zeros(1024, dtype=bool)
         for fold in folds:
             self._keep(fold)
@@ -53,7 +54,7 @@ class State:
         self.folds[fold.name] = fold
         if fold.by not in self._slots:
             self._slots[fold.by] = Codes() if len(fold.by) < 2 else Hashed()
-        self._plan.setdefault(fold.event, {}).setdefault(fold.by, []).append(fold)
+        self._plan.setdefault(fold.by, {}).setdefault(fold.event, []).append(fold)
 
     def _check(self, fold: Fold) -> None:
         """Refuse a fold by a key that the data cannot give."""
@@ -80,38 +81,51 @@ class State:
 
     def apply(self, events: Columns) -> None:
         """Fold events in, in the order given, which becomes log order. Columns as in `Log`; codes may be new, times may be
-        tied or late."""
+        tied or late. DataError, and nothing folded in, for an event without a user, an item or a kind (code -1)."""
+        lengths = {name: len(column) for name, column in events.items()}
+        if len(set(lengths.values())) != 1:
+            raise DataError(f"event columns differ in length: {choices(f'{name} {n}' for name, n in lengths.items())}")
+        for name in ("user", "item", "kind"):
+            if events[name].min(initial=0) < 0:
+                row = int(np.argmax(events[name] < 0))
+                raise DataError(
+                    f"event {row}: {name} has code {events[name][row]}; every event must name a known {name}"
+                )
         for start in range(0, len(events["time"]), BLOCK):
             self._apply({name: column[start : start + BLOCK] for name, column in events.items()})
 
     def _apply(self, events: Columns) -> None:
-        times, kinds = events["time"], events["kind"]
-        for names, by_key in self._plan.items():
-            rows = self._rows(kinds, names)
-            picked = events if rows is None else {name: events[name][rows] for name in self._needed(by_key)}
-            for by, folds in by_key.items():
-                slots = self._slots[by].add(self._event_keys(by, picked))
-                size = self._slots[by].size
+        for by, groups in self._plan.items():
+            keys = self._event_keys(by, events)
+            keep = [self._of_kinds(events["kind"], names) for names in groups]
+            # All kinds get their slots in one pass in log order: slots, and whom a full table refuses, must not depend on
+            # where blocks begin.
+            slots = self._slots[by].add(_only(keys, _either(keep)))
+            size = self._slots[by].size
+            for one, folds in zip(keep, groups.values(), strict=True):
+                own = _only(slots, one)
                 for fold in folds:
                     fold.grow(size)
-                    fold.update(slots, picked["time"], picked["value"])
-        rows = self._rows(kinds, self._history_events)
-        if rows is None:
-            self._ring.append(events["user"], events["item"], times, kinds)
-        else:
-            self._ring.append(events["user"][rows], events["item"][rows], times[rows], kinds[rows])
-        items = events["item"]
+                    fold.update(own, events["time"], events["value"])
+        users = _only(events["user"], self._of_kinds(events["kind"], self._history_events))
+        self._ring.append(users, events["item"], events["time"], events["kind"])
+        self._meet(events["item"])
+        self.now = max(self.now, int(events["time"].max()))
+        self.count += len(events["time"])
+
+    def _meet(self, items: Array) -> None:
         highest = int(items.max())
         if highest >= len(self._met):
-            met = np.zeros(max(2 * len(self._met), highest + 1), dtype=bool)
+            capacity = len(self._met)
+            while capacity <= highest:  # doubling from a fixed start: the same whatever the blocks
+                capacity *= 2
+            met = np.zeros(capacity, dtype=bool)
             met[: len(self._met)] = self._met
             self._met = met
         self._met[items] = True
-        self.now = max(self.now, int(times.max()))
-        self.count += len(times)
 
-    def _rows(self, kinds: Array, names: tuple[str, ...]) -> Array | None:
-        """Events of these kinds by index, or None for all of them."""
+    def _of_kinds(self, kinds: Array, names: tuple[str, ...]) -> Array | None:
+        """(e,) bool: events of these kinds; None for all of them."""
         if not names:
             return None
         codes = self.catalogue.kind_codes(names)
@@ -119,22 +133,19 @@ class State:
             return None
         table = np.zeros(128, dtype=bool)
         table[codes] = True
-        keep = table[kinds]
-        return None if keep.all() else np.flatnonzero(keep)
-
-    def _needed(self, by_key: dict[tuple[str, ...], list[Fold]]) -> set[str]:
-        context = {name for by in by_key for name in by if name in self.catalogue.context}
-        return {"time", "value", "user", "item"} | context
+        keep: Array = table[kinds]
+        return None if keep.all() else keep
 
     def _event_keys(self, by: tuple[str, ...], events: Columns) -> Array:
+        size = len(events["time"])
         parts = []
         for name in by:
             table, _, attribute = name.partition(".")
             if attribute:
                 parts.append(self._table(table).values(attribute, events[table]))
             else:
-                parts.append(events[name])
-        return _joined(parts, len(events["time"]))
+                parts.append(events[name] if name in events else np.full(size, -1, dtype=np.int32))
+        return _joined(parts, size)
 
     def keys(self, by: Sequence[str], batch: Batch) -> Array:
         """(m,) int64 keys of a batch's candidate rows for aggregates by these columns; -1 where any is missing."""
@@ -229,10 +240,25 @@ def _joined(parts: list[Array], length: int) -> Array:
     return parts[0].astype(np.int64) if len(parts) == 1 else pack(parts[0], parts[1])
 
 
+def _either(keep: list[Array | None]) -> Array | None:
+    """Rows that any of the masks keeps; a mask of None keeps all."""
+    union = keep[0]
+    for mask in keep:
+        if mask is None or union is None:
+            return None
+        union = union | mask
+    return union
+
+
+def _only(codes: Array, keep: Array | None) -> Array:
+    """Codes where `keep` is true, -1 elsewhere: folds and the ring pass over those."""
+    return codes if keep is None else np.where(keep, codes, codes.dtype.type(-1))
+
+
 def _writable(path: Path) -> Array:
     """An array file mapped copy-on-write: changes stay in memory."""
     try:
         array: Array = np.load(path, mmap_mode="c", allow_pickle=False)
-    except ValueError:
+    except (OSError, ValueError, EOFError):
         return np.array(load_array(path))
     return array.view(np.ndarray)

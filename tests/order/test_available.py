@@ -16,7 +16,7 @@ from tests.state.toys import events, moments, toy_batch, toy_catalogue, toy_even
 DATES = st.lists(st.one_of(st.none(), st.integers(0, 9)), min_size=12, max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     since=st.one_of(st.none(), DATES),
     until=st.one_of(st.none(), DATES),

@@ -25,7 +25,7 @@ def capped(items: list[int], most: int, within: int, drop: bool) -> list[int]:
     return placed + ([] if drop else passed) + waiting
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     counts=st.lists(st.integers(0, 20), max_size=4),
     most=st.integers(1, 4),

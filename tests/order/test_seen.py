@@ -15,7 +15,7 @@ from tests.order.checks import filter_keep
 from tests.state.toys import KINDS, events, toy_batch, toy_catalogue, toy_events
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     kinds=st.sets(st.sampled_from(KINDS)),
     within=st.sampled_from(["", "1s", "3h", "1d"]),

@@ -70,7 +70,7 @@ def test_score_equals_its_definition_and_single_equals_batch() -> None:
     assert np.concatenate(alone).tobytes() == scores.tobytes()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), l2=st.floats(0, 1))
 def test_gradient_is_that_of_the_loss(seed: int, l2: float) -> None:
     draw = rng(seed)

@@ -32,21 +32,27 @@ class Window(Slotted):
 
     def update(self, slots: Array, times: Array, values: Array) -> None:
         """Fold events in. slots (e,) int64, -1 = no key; times (e,) int64; values are not used."""
-        _update(self.counts, self.newest, slots, times, seconds(self.length) / self.tiles)
+        _update(self.counts, self.newest, slots, times, seconds(self.length))
 
     def read(self, slots: Array, times: Array, now: int) -> Array:
         """(r,) float64 windowed count at times (r,) or (1,); 0 for a key never met."""
-        return _read(self.counts, self.newest, slots, times, now, seconds(self.length) / self.tiles)
+        return _read(self.counts, self.newest, slots, times, now, seconds(self.length))
 
 
 @njit(cache=True, nogil=True)
-def _update(counts: Array, newest: Array, slots: Array, times: Array, tile_length: float) -> None:
+def _tile(time: int, tiles: int, length: float) -> int:
+    # One rounding only: dividing by a rounded length / tiles would put whole hours into the wrong tile.
+    return int(np.floor(time * tiles / length))
+
+
+@njit(cache=True, nogil=True)
+def _update(counts: Array, newest: Array, slots: Array, times: Array, length: float) -> None:
     tiles = counts.shape[1]
     for i in range(len(slots)):
         slot = slots[i]
         if slot < 0:
             continue
-        tile = np.int64(np.floor(times[i] / tile_length))
+        tile = _tile(times[i], tiles, length)
         head = newest[slot]
         if tile > head:
             for step in range(min(tile - head, tiles)):
@@ -58,7 +64,7 @@ def _update(counts: Array, newest: Array, slots: Array, times: Array, tile_lengt
 
 
 @njit(cache=True, nogil=True)
-def _read(counts: Array, newest: Array, slots: Array, times: Array, now: int, tile_length: float) -> Array:
+def _read(counts: Array, newest: Array, slots: Array, times: Array, now: int, length: float) -> Array:
     out = np.zeros(len(slots))
     tiles = counts.shape[1]
     one = len(times) == 1
@@ -67,7 +73,7 @@ def _read(counts: Array, newest: Array, slots: Array, times: Array, now: int, ti
         if slot < 0 or slot >= len(newest):
             continue
         time = max(times[0] if one else times[i], now)
-        oldest = np.int64(np.floor(time / tile_length)) - tiles + 1
+        oldest = _tile(time, tiles, length) - tiles + 1
         for tile in range(max(oldest, newest[slot] - tiles + 1), newest[slot] + 1):
             out[i] += counts[slot, tile % tiles]
     return out

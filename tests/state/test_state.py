@@ -1,0 +1,211 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shortlist.core.batch import Batch
+from shortlist.core.contracts import Fold
+from shortlist.core.errors import BundleError, ConfigError, DataError
+from shortlist.state.fold.count import Count
+from shortlist.state.fold.decay import Decay
+from shortlist.state.fold.last import Last
+from shortlist.state.fold.window import Window
+from shortlist.state.keys import Hashed
+from shortlist.state.state import BLOCK, State
+from tests.state.test_folds import arrays_of
+from tests.state.test_history import lists
+from tests.state.toys import CATEGORIES, KINDS, REGIONS, events, toy_batch, toy_catalogue, toy_events
+
+
+def folds() -> list[Fold]:
+    """One of each, over codes and pairs, for all kinds and some."""
+    return [
+        Count(("item",)),
+        Count(("user", "item.category"), ("buy",), weigh=True),
+        Decay(("item",), ("click", "view"), half_life="1h"),
+        Decay(("user", "item.category"), ("click",), half_life="10s"),
+        Window(("user.region", "item"), length="2h", tiles=5),
+        Last(("user", "device"), ("buy",)),
+        Count((), ("view",)),
+    ]
+
+
+def test_equal_folds_are_kept_once() -> None:
+    state = State(toy_catalogue(), [*folds(), *folds(), Count(("item",), ())])
+    assert list(state.folds) == [fold.name for fold in folds()]
+
+
+def test_long_logs_are_cut_into_blocks_that_do_not_show() -> None:
+    log = toy_events(BLOCK + 500, seed=2)
+    whole, pieces = State(toy_catalogue(), folds(), history=9), State(toy_catalogue(), folds(), history=9)
+    whole.apply(log)
+    for start in range(0, len(log["time"]), 12_345):
+        pieces.apply({name: column[start : start + 12_345] for name, column in log.items()})
+    assert arrays_of(whole) == arrays_of(pieces)
+    assert whole.count == BLOCK + 500
+    assert whole.now == log["time"].max()
+
+
+def test_a_full_table_refuses_the_same_keys_whatever_the_pieces() -> None:
+    log = toy_events(400, seed=5)
+    states = [
+        State(toy_catalogue(), [Count(("user", "item"), ("buy",)), Count(("user", "item"), ("view",))]) for _ in "ab"
+    ]
+    for state, step in zip(states, (400, 7), strict=True):
+        state._slots["user", "item"] = Hashed(50)
+        for start in range(0, 400, step):
+            state.apply({name: column[start : start + step] for name, column in log.items()})
+    assert arrays_of(states[0]) == arrays_of(states[1])
+    refused = states[0]._slots["user", "item"].arrays()["size"][1]
+    assert refused > 100
+
+
+def test_seen_and_met() -> None:
+    state = State(toy_catalogue(3000))
+    assert state.met(4).tolist() == [False] * 4
+    state.apply(events([0, 0], [2, 2500], [5, 3]))
+    assert state.seen(np.array([-1, 0, 2, 2500, 2501, 10**6])).tolist() == [False, False, True, True, False, False]
+    assert np.flatnonzero(state.met(3000)).tolist() == [2, 2500]
+    assert np.flatnonzero(state.met(100_000)).tolist() == [2, 2500]
+    assert state.now == 5
+
+
+def test_history_keeps_only_its_kinds() -> None:
+    log = toy_events(80, seed=1)
+    state = State(toy_catalogue(), history=6, history_events=("buy", "view"))
+    state.apply(log)
+    for user in range(-1, 21):
+        mine = [e for e in range(80) if log["user"][e] == user and KINDS[log["kind"][e]] != "click"]
+        expected = [(log["item"][e], log["time"][e], log["kind"][e]) for e in mine[-6:]]
+        assert lists(state.history(np.array([user]))) == [expected]
+        assert lists(state.history(np.array([user]), 2)) == [expected[-2:]]
+
+
+@pytest.mark.parametrize("counts", [[], [0], [0, 0], [7], [3, 0, 40]])
+def test_keys_are_those_of_the_columns(counts: list[int]) -> None:
+    state = State(toy_catalogue())
+    batch = toy_batch(counts)
+    owner, item = batch.owner.tolist(), batch.item.tolist()
+    users = [int(batch.user[i]) for i in owner]
+    device = [int(batch.req["device"][i]) for i in owner]
+    news = {name: i for i, name in enumerate(dict.fromkeys(filter(None, CATEGORIES)))}
+    place = {name: i for i, name in enumerate(dict.fromkeys(filter(None, REGIONS)))}
+    category = [-1 if CATEGORIES[i % 6] is None else news[str(CATEGORIES[i % 6])] for i in item]
+    region = [-1 if u < 0 or REGIONS[u % 3] is None else place[str(REGIONS[u % 3])] for u in users]
+    parts = {"item": item, "user": users, "device": device, "item.category": category, "user.region": region}
+    assert state.keys((), batch).tolist() == [0] * batch.m
+    for first, values in parts.items():
+        keys = state.keys((first,), batch)
+        assert keys.dtype == np.int64
+        assert keys.tolist() == values
+        for second, others in parts.items():
+            expected = [-1 if a < 0 or b < 0 else (a << 32) + b for a, b in zip(values, others, strict=True)]
+            assert state.keys((first, second), batch).tolist() == expected
+
+
+def test_context_that_a_request_does_not_carry_is_missing() -> None:
+    batch = toy_batch([4, 2])
+    bare = Batch({"user": batch.user, "time": batch.time}, batch.offsets, batch.cand)
+    assert State(toy_catalogue()).keys(("device",), bare).tolist() == [-1] * 6
+
+
+def test_context_that_events_do_not_carry_is_missing() -> None:
+    log = toy_events(30)
+    state = State(toy_catalogue(), [Count(("device",)), Count(("item",))])
+    state.apply({name: column for name, column in log.items() if name != "device"})
+    assert state.read(Count(("device",)).name, np.arange(2), np.array([5])).tolist() == [0.0, 0.0]
+    assert state.read(Count(("item",)).name, np.arange(40), np.array([5])).sum() == 30
+
+
+def test_nothing_in_nothing_out() -> None:
+    state = State(toy_catalogue(), folds())
+    before = arrays_of(state)
+    state.apply(toy_events(0))
+    assert arrays_of(state) == before
+    assert state.read(Count(("item",)).name, np.zeros(0, dtype=np.int64), np.array([5])).tolist() == []
+    assert lists(state.history(np.zeros(0, dtype=np.int32))) == []
+
+
+def test_snapshot_comes_back_bit_for_bit_and_goes_on(tmp_path: Path) -> None:
+    log = toy_events(3000, users=1500, seed=4)
+    half = [{name: column[a:b] for name, column in log.items()} for a, b in ((0, 1500), (1500, 3000))]
+    state = State(toy_catalogue(40, 1500), folds(), history=7, history_events=("click", "buy"))
+    state.apply(half[0])
+    state.snapshot(tmp_path)
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    again = State.load(tmp_path, toy_catalogue(40, 1500))
+    assert arrays_of(again) == arrays_of(state)
+    batch = toy_batch([40, 40, 0, 3], users=1500)
+    users = np.arange(1500, dtype=np.int32)
+    for _ in range(2):  # as loaded, then after more events
+        for fold in folds():
+            keys, times = state.keys(fold.by, batch), batch.spread(batch.time)
+            assert again.read(fold.name, keys, times).tobytes() == state.read(fold.name, keys, times).tobytes()
+        assert lists(again.history(users)) == lists(state.history(users))
+        state.apply(half[1])
+        again.apply(half[1])
+        assert arrays_of(again) == arrays_of(state)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+def test_an_untouched_state_comes_back(tmp_path: Path) -> None:
+    State(toy_catalogue()).snapshot(tmp_path)
+    again = State.load(tmp_path, toy_catalogue())
+    again.apply(toy_events(10))
+    assert again.count == 10
+
+
+def test_damaged_snapshots_name_the_file(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"state\.json: not a readable state"):
+        State.load(tmp_path, toy_catalogue())
+    State(toy_catalogue(), folds()).snapshot(tmp_path)
+    (tmp_path / "met.npy").write_bytes(b"")
+    with pytest.raises(BundleError, match=r"met\.npy: not a readable array file"):
+        State.load(tmp_path, toy_catalogue())
+    (tmp_path / "met.npy").unlink()
+    with pytest.raises(BundleError, match=r"met\.npy: not a readable array file"):
+        State.load(tmp_path, toy_catalogue())
+
+
+@pytest.mark.parametrize("name", ["user", "item", "kind"])
+def test_events_without_a_user_item_or_kind_are_refused_whole(name: str) -> None:
+    state = State(toy_catalogue(), folds())
+    log = toy_events(9)
+    log[name][4] = -1
+    before = arrays_of(state)
+    with pytest.raises(DataError, match=f"event 4: {name} has code -1; every event must name a known {name}"):
+        state.apply(log)
+    assert arrays_of(state) == before
+
+
+def test_event_columns_of_unequal_length_are_refused() -> None:
+    log = toy_events(9)
+    log["value"] = log["value"][:8]
+    with pytest.raises(DataError, match=r"event columns differ in length: .*time 9.*value 8"):
+        State(toy_catalogue()).apply(log)
+
+
+@pytest.mark.parametrize(
+    ("fold", "message"),
+    [
+        (Count(("colour",)), r"unknown key 'colour'; choices: item, user, .* context columns: device"),
+        (Count(("item.colour",)), r"unknown column 'colour'; columns: category, tags, vector, price"),
+        (Count(("item.tags",)), r"key 'item.tags' is a tags column; category columns: category"),
+        (Count(("user", "item.price")), r"key 'item.price' is a number column; category columns: category"),
+        (Count(("item", "user", "device")), r"a key is made of at most two columns, got 3"),
+        (Count(("item",), ("bye",)), r"unknown event kind 'bye'; the data have: click, buy, view"),
+    ],
+)
+def test_folds_that_the_data_cannot_feed_are_refused(fold: Count, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        State(toy_catalogue(), [fold])
+    assert str(caught.value).startswith(fold.name)
+
+
+def test_unknown_aggregates_and_history_kinds_name_the_choices() -> None:
+    with pytest.raises(
+        ConfigError, match=r"no aggregate 'x' in the state; it keeps: count\(by=item, event=, weigh=False\)"
+    ):
+        State(toy_catalogue(), [Count()]).read("x", np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))
+    with pytest.raises(ConfigError, match=r"unknown event kind 'bye'; the data have"):
+        State(toy_catalogue(), history_events=("bye",))
