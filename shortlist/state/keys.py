@@ -17,6 +17,11 @@ def pack(first: Array, second: Array) -> Array:
     return np.where((first < 0) | (second < 0), -1, (first << 32) | second)
 
 
+def columns_of(text: str) -> tuple[str, ...]:
+    """The columns of a key as a recipe writes it: "item", or "user.age x item"."""
+    return tuple(part.strip() for part in text.split(" x "))
+
+
 class Codes:
     """Keys that are dense codes already."""
 

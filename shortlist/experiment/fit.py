@@ -1,0 +1,315 @@
+"""Fit: replay the log, make a training frame at every label cut-off with the code that serves requests, train the ranker,
+let the newest window judge it, and refit everything as of the prediction time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from shortlist.core import rows
+from shortlist.core.batch import Array, Batch, concat
+from shortlist.core.contracts import FitContext, Frame, silent
+from shortlist.core.errors import ConfigError, choices
+from shortlist.core.rng import rng
+from shortlist.core.units import iso
+from shortlist.data.dataset import Dataset
+from shortlist.data.timeline import Requests, Split
+from shortlist.experiment.guard import Guard, judge
+from shortlist.experiment.replay import Replay, batches
+from shortlist.pipeline.config import Recipe
+from shortlist.pipeline.pipeline import Pipeline
+from shortlist.state.state import State
+
+IMPRESSION = "impression"
+
+
+@dataclass
+class Fitted:
+    """A pipeline fitted as of a cut-off, with the state that stands there."""
+
+    pipeline: Pipeline
+    replay: Replay
+    ctx: FitContext
+    recipe: Recipe
+    data: Dataset
+    guard: Guard | None = None
+    curves: dict[str, Any] = field(default_factory=dict)
+    importance: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    frame: Frame | None = None  # the ranker's last training frame, for inspection
+
+    @property
+    def state(self) -> State:
+        """The state as of the last event folded in."""
+        return self.replay.state
+
+
+def positive_kinds(recipe: Recipe, data: Dataset) -> tuple[str, ...]:
+    """The event kinds that are a success: as the recipe says, or all but impressions."""
+    if recipe.data.positive:
+        data.catalogue.kind_codes(recipe.data.positive, "data.positive")
+        return tuple(recipe.data.positive)
+    return _all_but_impressions(data)
+
+
+def _all_but_impressions(data: Dataset) -> tuple[str, ...]:
+    return tuple(str(name) for name in data.catalogue.kinds.series() if name != IMPRESSION)
+
+
+def context_of(recipe: Recipe, data: Dataset, now: int, progress: Callable[..., Iterable[Any]] = silent) -> FitContext:
+    """What parts may know while they are fitted as of `now`."""
+    return FitContext(data.catalogue, positive_kinds(recipe, data), now, recipe.seed, progress=progress)
+
+
+def new_state(recipe: Recipe, data: Dataset, pipeline: Pipeline, ctx: FitContext) -> State:
+    """An empty state that keeps what the pipeline's parts read."""
+    events = recipe.state.events or list(_all_but_impressions(data))
+    data.catalogue.kind_codes(events, "state.events")
+    return State(data.catalogue, pipeline.folds(ctx), history=recipe.state.history, history_events=events)
+
+
+def fit(
+    recipe: Recipe,
+    data: Dataset,
+    progress: Callable[..., Iterable[Any]] = silent,
+    splits: list[Split] | None = None,
+) -> Fitted:
+    """Fit a recipe on a data set. splits: label splits, oldest first, and the split to stand at (a test window's start); by
+    default the label windows are the newest ones and the pipeline ends fitted on everything."""
+    _known_context(recipe, data)
+    splits = splits or to_the_end(recipe, data)
+    labels, final = splits[:-1], splits[-1]
+    pipeline = Pipeline.of(recipe)
+    ctx = context_of(recipe, data, final.cut, progress)
+    fitted = Fitted(pipeline, _replay(recipe, data, pipeline, ctx, final), ctx, recipe, data)
+    if pipeline.rankers:
+        _train(fitted, labels)
+    if recipe.timeline.refit == "each" or not pipeline.rankers:
+        pipeline.fit(recipe.timeline.training(data, final), ctx)
+    fitted.replay = _advanced(fitted, final)
+    return fitted
+
+
+def to_the_end(recipe: Recipe, data: Dataset) -> list[Split]:
+    """Label windows that end with the data, so that a bundle learns from all there is: each split of the backtest moved on by
+    one window."""
+    test = recipe.timeline.splits(data)[-1]
+    if recipe.timeline.split == "last":
+        return [*test[1:], Split(int(data.log.time[-1]) + 1, len(data.log), len(data.log), "end")]
+    end = Split(int(data.log.time[-1]) + 1, len(data.log), len(data.log), "end")
+    return [*test[1:], end]
+
+
+def _known_context(recipe: Recipe, data: Dataset) -> None:
+    for name in recipe.data.context:
+        if name not in data.log.columns:
+            raise ConfigError(f"data.context: no event column {name!r}; columns: {choices(data.log.columns)}")
+
+
+def _replay(recipe: Recipe, data: Dataset, pipeline: Pipeline, ctx: FitContext, split: Split) -> Replay:
+    return Replay(recipe.timeline.known(data, split) if split.dropped is not None else data.log, new_state(recipe, data, pipeline, ctx))
+
+
+def _advanced(fitted: Fitted, split: Split) -> Replay:
+    """The replay standing at a split: the same state moved on, or, where the split holds events back, a new one."""
+    replay = fitted.replay
+    if split.dropped is not None:
+        replay = _replay(fitted.recipe, fitted.data, fitted.pipeline, fitted.ctx, split)
+        replay.to(len(replay.log))
+        replay.position = split.start
+    else:
+        replay.to(split.start)
+    return replay
+
+
+def _train(fitted: Fitted, labels: list[Split]) -> None:
+    """Frames at every label split, the ranker, the guard, and the ranker again on all of them."""
+    recipe, data, pipeline = fitted.recipe, fitted.data, fitted.pipeline
+    frames: list[Frame] = []
+    valid: Frame | None = None
+    for i, split in enumerate(labels):
+        fitted.replay = _advanced(fitted, split)
+        ctx = context_of(recipe, data, split.cut, fitted.ctx.progress)
+        if i == 0 or recipe.timeline.refit == "each":
+            pipeline.fit(recipe.timeline.training(data, split), ctx)
+        newest = i == len(labels) - 1
+        requests = label_requests(fitted, split, i)
+        if newest:
+            held, requests = _halved(requests, recipe.train.validate, recipe.seed, len(labels) == 1)
+            asked = merged_requests(held, requests)
+            full = np.zeros(len(asked), dtype=bool)
+            full[: len(held)] = True
+            order = np.argsort(asked.position, kind="stable")
+            valid, more = _frames(fitted, asked.take(order), i, full[order], split)
+            if more is not None:
+                frames.append(more)
+        else:
+            _, frame = _frames(fitted, requests, i, np.zeros(len(requests), dtype=bool), split)
+            if frame is not None:
+                frames.append(frame)
+    if not frames or valid is None:
+        raise ConfigError(
+            "timeline: no label window holds a positive event that the sources found: choose longer windows, or more candidates"
+        )
+    _learn(fitted, frames, valid)
+
+
+def label_requests(fitted: Fitted, split: Split, i: int) -> Requests:
+    """The requests of label window i, or a ConfigError when it has none."""
+    recipe, data = fitted.recipe, fitted.data
+    kinds = data.catalogue.kind_codes(positive_kinds(recipe, data))
+    grades = {int(data.catalogue.kind_codes([name], "train.grades")[0]): value for name, value in recipe.train.grades.items()}
+    requests = recipe.timeline.requests(
+        data, split, kinds, most=recipe.train.requests, seed=recipe.seed + 1 + i, grades=grades, training=True
+    )
+    if not len(requests):
+        raise ConfigError(
+            f"timeline: the label window {split.name!r} from {iso(split.cut)} holds no event of kind "
+            f"{choices(positive_kinds(recipe, data))}: choose another window"
+        )
+    return requests
+
+
+def _halved(requests: Requests, most: int, seed: int, share: bool) -> tuple[Requests, Requests]:
+    """Requests that validate, and the rest. With a single label window half of it must still train."""
+    order = rng(seed, "validate").permutation(len(requests))
+    count = min(most, len(requests) // 2) if share else min(most, len(requests))
+    return requests.take(np.sort(order[:count])), requests.take(np.sort(order[count:]))
+
+
+def merged_requests(first: Requests, second: Requests) -> Requests:
+    """Two sets of requests, one after the other."""
+    names = ("user", "time", "position", "items", "grades", "event")
+    joined = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in names}
+    counts = np.concatenate([np.diff(first.offsets), np.diff(second.offsets)])
+    return Requests(offsets=rows.offsets_of(counts), **joined)
+
+
+def _frames(
+    fitted: Fitted, requests: Requests, cutoff: int, full: Array, split: Split
+) -> tuple[Frame | None, Frame | None]:
+    """Frames of the requests where `full` (whole pools, for validation) and of the others (positives and sampled rows)."""
+    recipe, pipeline, replay = fitted.recipe, fitted.pipeline, fitted.replay
+    whole: list[Batch] = []
+    sampled: list[Batch] = []
+    title = f"frame {split.name} ({iso(split.cut)})"
+    for first, last, batch in batches(
+        replay, requests, fitted.data, recipe.data.context, recipe.pipeline.chunk, fitted.ctx.progress, title
+    ):
+        pool = pipeline.retrieve(batch, replay.state)
+        targets = np.diff(requests.offsets[first : last + 1])
+        pool = Batch({**pool.req, "targets": targets}, pool.offsets, pool.cand)
+        pool = pool.with_columns({"label": labelled(pool, requests, first, last)})
+        for chosen, out in ((full[first:last], whole), (~full[first:last], sampled)):
+            if not chosen.any():
+                continue
+            part = pool if chosen.all() else pool.only(np.flatnonzero(chosen))
+            if out is sampled:
+                part = sample(part, recipe.train.negatives, recipe.train.hard, recipe.seed)
+            if part.m:
+                label = part.cand["label"]
+                made = pipeline.add_features(part.without(["label"]), replay.state)
+                out.append(made.with_columns({"label": label}))
+    return _frame(whole, cutoff, pipeline), _frame(sampled, cutoff, pipeline)
+
+
+def labelled(pool: Batch, requests: Requests, first: int, last: int) -> Array:
+    """(m,) float32 grade of every candidate row: 0 where it is not a target of its request."""
+    start, stop = requests.offsets[first], requests.offsets[last]
+    owner = np.repeat(np.arange(last - first, dtype=np.int64), np.diff(requests.offsets[first : last + 1]))
+    keys = (owner << 32) | requests.items[start:stop]
+    order = np.argsort(keys)
+    asked = (pool.owner << 32) | pool.item
+    label = np.zeros(pool.m, dtype=np.float32)
+    if not len(keys):
+        return label
+    spot = np.minimum(np.searchsorted(keys[order], asked), len(keys) - 1)
+    found = keys[order][spot] == asked
+    label[found] = requests.grades[start:stop][order][spot[found]]
+    return label
+
+
+def sample(pool: Batch, negatives: int, hard: float, seed: int) -> Batch:
+    """Requests with a positive, all their positives, and `negatives` other rows each: a share of them those that the sources
+    ranked best, the rest at random. A request's draw depends on its user and time alone."""
+    label = pool.cand["label"]
+    positive = np.add.reduceat(np.append(label > 0, False), pool.offsets[:-1]) * (np.diff(pool.offsets) > 0) > 0
+    pool = pool.only(np.flatnonzero(positive)) if not positive.all() else pool
+    if negatives <= 0 or not pool.m:
+        return pool
+    label = pool.cand["label"]
+    draw = np.concatenate(
+        [rng(seed, "negatives", int(u), int(t)).random(c) for u, t, c in zip(pool.user, pool.time, np.diff(pool.offsets), strict=True)]
+    )
+    best = rows.place(pool, -pool.cand["best_rank"]) < round(hard * negatives)
+    score = np.where(label > 0, 3.0, np.where(best, 2.0, draw))
+    positives = np.bincount(pool.owner[label > 0], minlength=pool.n)
+    return pool.keep(rows.place(pool, score) < pool.spread(positives) + negatives)
+
+
+def _frame(parts: list[Batch], cutoff: int, pipeline: Pipeline) -> Frame | None:
+    if not parts:
+        return None
+    batch = concat(parts)
+    label = batch.cand["label"]
+    return Frame(
+        batch.without(["label"]),
+        label,
+        np.ones(batch.m, dtype=np.float32),
+        np.full(batch.n, cutoff, dtype=np.int32),
+        pipeline.columns,
+    )
+
+
+def joined(frames: list[Frame]) -> Frame:
+    """Frames one after another."""
+    if len(frames) == 1:
+        return frames[0]
+    return Frame(
+        concat([frame.batch for frame in frames]),
+        np.concatenate([frame.label for frame in frames]),
+        np.concatenate([frame.weight for frame in frames]),
+        np.concatenate([frame.cutoff for frame in frames]),
+        frames[0].features,
+    )
+
+
+def _learn(fitted: Fitted, frames: list[Frame], valid: Frame) -> None:
+    """The ranker on the older frames, judged on the newest; then on all, unless the recipe says otherwise."""
+    recipe, pipeline, ctx = fitted.recipe, fitted.pipeline, fitted.ctx
+    older = joined(frames)
+    steps = list(pipeline.rankers.items())
+    for name, ranker in ctx.progress(steps, "train", len(steps)):
+        ranker.fit(older, valid, _placed(ctx, name))
+        if getattr(ranker, "curve", None):
+            fitted.curves[name] = dict(ranker.curve)
+    fitted.guard = judge(pipeline, valid, recipe, fitted.notes)
+    if recipe.train.refit:
+        frames = [*frames, _sampled(valid, recipe)]
+        older = joined(frames)
+        for name, ranker in ctx.progress(steps, "train on every window", len(steps)):
+            ranker.fit(older, None, _placed(ctx, name))
+    fitted.frame = older
+    last = list(pipeline.rankers.values())[-1]
+    if hasattr(last, "importance"):
+        fitted.importance = [{"feature": name, "gain": round(gain, 4)} for name, gain in last.importance().items()]
+    if fitted.guard.verdict != "ranker" and recipe.pipeline.guard == "fallback":
+        pipeline.fallback = fitted.guard.verdict.removeprefix("source:")
+
+
+def _sampled(valid: Frame, recipe: Recipe) -> Frame:
+    """The validation frame thinned to what a training frame holds."""
+    batch = sample(valid.batch.with_columns({"label": valid.label}), recipe.train.negatives, recipe.train.hard, recipe.seed)
+    return Frame(
+        batch.without(["label"]), batch.cand["label"], np.ones(batch.m, dtype=np.float32),
+        np.full(batch.n, valid.cutoff[0], dtype=np.int32), valid.features,
+    )  # fmt: skip
+
+
+def _placed(ctx: FitContext, name: str) -> FitContext:
+    return FitContext(
+        ctx.catalogue, ctx.positive, ctx.now, ctx.seed, ctx.device, ctx.map, ctx.progress, f"ranker.{name}"
+    )

@@ -1,0 +1,72 @@
+"""Replay: the state run forward over the log, and the pipeline asked on the way. Offline is serving, fast-forwarded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from shortlist.core.batch import Array, Batch, Columns
+from shortlist.core.contracts import silent
+from shortlist.data.dataset import Dataset
+from shortlist.data.log import Log
+from shortlist.data.timeline import Requests
+from shortlist.state.state import State
+
+
+class Replay:
+    """A log and a state that has folded in its first `position` events. It only goes forward."""
+
+    def __init__(self, log: Log, state: State) -> None:
+        self.log = log
+        self.state = state
+        self.position = 0
+
+    def to(self, position: int) -> None:
+        """Fold in the events below a log position."""
+        if position > self.position:
+            self.state.apply(self.log.slice(self.position, position).columns)
+            self.position = position
+
+
+def batches(
+    replay: Replay,
+    requests: Requests,
+    data: Dataset,
+    context: list[str],
+    chunk: int,
+    progress: Callable[..., Iterable[object]] = silent,
+    title: str = "requests",
+) -> Iterator[tuple[int, int, Batch]]:
+    """The requests in log order, as batches (first, last, batch) of at most `chunk` that are asked at one log position. Before
+    each batch is handed out, the state has folded in exactly the events before that position."""
+    edges = _edges(requests.position, chunk)
+    steps = list(zip(edges[:-1], edges[1:], strict=True))
+    for first, last in progress(steps, title, len(steps)):  # type: ignore[misc]
+        replay.to(int(requests.position[first]))
+        yield first, last, asked(requests, first, last, data, context)
+
+
+def _edges(positions: Array, chunk: int) -> list[int]:
+    """Where one batch ends and the next begins."""
+    if not len(positions):
+        return [0]
+    edges = [0]
+    starts = np.flatnonzero(np.diff(positions)) + 1
+    for start in [*starts.tolist(), len(positions)]:
+        while start - edges[-1] > chunk:
+            edges.append(edges[-1] + chunk)
+        edges.append(start)
+    return edges
+
+
+def asked(requests: Requests, first: int, last: int, data: Dataset, context: list[str]) -> Batch:
+    """Requests first to last as a batch, with the context columns that a live request would carry: those of the event that the
+    request stands for, or missing where it stands for a whole window."""
+    columns: Columns = {}
+    events = requests.event[first:last]
+    for name in context:
+        column = data.log.columns[name]
+        missing = column.dtype.type(-1 if column.dtype.kind == "i" else np.nan)
+        columns[name] = np.where(events >= 0, column[np.maximum(events, 0)], missing).astype(column.dtype)
+    return Batch.of(requests.user[first:last], requests.time[first:last], **columns)

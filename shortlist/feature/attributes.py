@@ -1,0 +1,55 @@
+"""Attributes: what is known of the item, the user and the request themselves. Categories stay categories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from shortlist.core.batch import Batch, Columns
+from shortlist.core.component import param
+from shortlist.core.contracts import Feature, State
+from shortlist.data.catalogue import NEVER, Table
+
+
+@dataclass
+class Attributes(Feature):
+    """Columns `item.<name>`, `user.<name>` and `context.<name>`: categories as int32 codes, numbers as float32; a moment (such as
+    a publication date) becomes `item.<name>:age`, seconds from it to the request. Tags and vectors are left to other families.
+    """
+
+    item: list[str] = param(["*"], "item columns; * = all that are useful: not those with a value of its own for most rows")
+    user: list[str] = param(["*"], "user columns; * = all that are useful")
+    context: list[str] = param([], "request columns; only what the recipe's [data] context names is there")
+
+    def compute(self, batch: Batch, state: State) -> Columns:
+        """One column per attribute, length m."""
+        columns: Columns = {}
+        for title, wanted, table in (
+            ("item", self.item, state.catalogue.items),
+            ("user", self.user, state.catalogue.users),
+        ):
+            codes = batch.item if title == "item" else batch.user
+            time = batch.spread(batch.time) if title == "item" else batch.time
+            for name in useful(table) if "*" in wanted else wanted:
+                column = table.column(name, f"feature.attributes.{title}")
+                values = column.values[codes]
+                label = f"{title}.{name}"
+                if column.kind == "moment":
+                    values = np.where(values == NEVER, np.nan, time - values).astype(np.float32)
+                    label += ":age"
+                columns[label] = values if title == "item" else batch.spread(values)
+        for name in self.context:
+            empty = np.full(batch.n, -1, dtype=np.int32)
+            columns[f"context.{name}"] = batch.spread(batch.req.get(name, empty))
+        return columns
+
+
+def useful(table: Table) -> list[str]:
+    """Columns that a ranker can learn from: numbers, moments, and categories whose values repeat."""
+    names = table.of_kind("number", "moment")
+    for name in table.of_kind("category"):
+        vocabulary = table.columns[name].vocabulary
+        if vocabulary is not None and 1 < len(vocabulary) <= max(2, table.listed // 2):
+            names.append(name)
+    return [name for name in table.columns if name in names]

@@ -1,0 +1,111 @@
+"""Pair: what this user did with this very item, and with items like it in an attribute, read from the user's history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from shortlist.core.batch import Array, Batch, Columns
+from shortlist.core.component import hidden, param
+from shortlist.core.contracts import Feature, FitContext, History, State
+from shortlist.data.catalogue import Table
+
+
+@dataclass
+class Pair(Feature):
+    """`pair/count`, `pair/since` (seconds), `pair/steps` (events since, 1 = the last one) for the item itself, and for every
+    category or tags attribute A `pair/A/share` (weight of the candidate's values in the history), `pair/A/since`, `pair/A/steps`.
+    `history/length` and `history/since` describe the user. NaN where the history has no such event."""
+
+    attributes: list[str] = param(["*"], "item category or tags columns; * = all whose values repeat")
+    event: tuple[str, ...] = param((), "event kinds of the history; the positive kinds when empty")
+    last: int = param(100, "newest events looked at", low=1)
+    _events: tuple[str, ...] = hidden(())
+
+    def folds(self, ctx: FitContext) -> tuple[()]:
+        """Needs no aggregate but remembers which kinds are positive."""
+        self._events = tuple(self.event) or ctx.positive
+        return ()
+
+    def compute(self, batch: Batch, state: State) -> Columns:
+        """float32 columns of length m."""
+        kinds = state.catalogue.kind_codes(self._events)
+        history = state.history(batch.user).of_kinds(kinds).last(self.last)
+        length = np.diff(history.offsets).astype(np.float32)
+        idle = np.full(batch.n, np.nan, dtype=np.float32)
+        some = length > 0
+        idle[some] = np.maximum(batch.time[some] - history.times[history.offsets[1:][some] - 1], 0)
+        columns: Columns = {"history/length": batch.spread(length), "history/since": batch.spread(idle)}
+        ones = np.arange(batch.m + 1, dtype=np.int64)
+        own = np.arange(len(history.items) + 1, dtype=np.int64)
+        size = len(state.catalogue.items)
+        made = _affinity(batch, history, ones, batch.item, own, history.items, size)
+        columns |= {"pair/count": made[0] * batch.spread(np.maximum(length, 1)), "pair/since": made[1], "pair/steps": made[2]}
+        table = state.catalogue.items
+        for name in groups(table) if "*" in self.attributes else self.attributes:
+            offsets, codes = table.tags(name, batch.item)
+            history_offsets, history_codes = table.tags(name, history.items)
+            width = len(table.column(name, "feature.pair").vocabulary or ())
+            share, since, steps = _affinity(batch, history, offsets, codes, history_offsets, history_codes, width)
+            columns |= {f"pair/{name}/share": share, f"pair/{name}/since": since, f"pair/{name}/steps": steps}
+        return columns
+
+
+def groups(table: Table) -> list[str]:
+    """Category and tags columns whose values several items share."""
+    names = []
+    for name in table.of_kind("category", "tags"):
+        vocabulary = table.columns[name].vocabulary
+        if vocabulary is not None and 1 < len(vocabulary) <= max(2, table.listed // 2):
+            names.append(name)
+    return names
+
+
+def _affinity(
+    batch: Batch, history: History, offsets: Array, codes: Array, past_offsets: Array, past_codes: Array, size: int
+) -> tuple[Array, Array, Array]:
+    return _kernel(
+        batch.offsets, np.ascontiguousarray(batch.time), offsets, np.ascontiguousarray(codes, dtype=np.int32),
+        history.offsets, history.times, past_offsets, np.ascontiguousarray(past_codes, dtype=np.int32), size,
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def _kernel(
+    owners: Array, time: Array, offsets: Array, codes: Array,
+    past: Array, past_times: Array, past_offsets: Array, past_codes: Array, size: int,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """Per candidate row: mean weight of its codes in the request's history, seconds and events since any of them."""
+    rows = len(offsets) - 1
+    share = np.zeros(rows, dtype=np.float32)
+    since = np.full(rows, np.nan, dtype=np.float32)
+    steps = np.full(rows, np.nan, dtype=np.float32)
+    weight = np.zeros(size, dtype=np.float32)
+    latest = np.full(size, -1, dtype=np.int64)
+    for i in range(len(owners) - 1):
+        first, last = past[i], past[i + 1]
+        if first == last:
+            continue
+        for j in range(first, last):
+            for c in range(past_offsets[j], past_offsets[j + 1]):
+                weight[past_codes[c]] += np.float32(1.0)
+                latest[past_codes[c]] = j
+        for row in range(owners[i], owners[i + 1]):
+            entries = offsets[row + 1] - offsets[row]
+            newest = np.int64(-1)
+            total = np.float32(0.0)
+            for c in range(offsets[row], offsets[row + 1]):
+                total += weight[codes[c]]
+                newest = max(newest, latest[codes[c]])
+            if entries > 0:
+                share[row] = total / np.float32(entries * (last - first))
+            if newest >= 0:
+                since[row] = max(time[i] - past_times[newest], 0)
+                steps[row] = last - newest
+        for j in range(first, last):  # undo, so that the next request starts clean
+            for c in range(past_offsets[j], past_offsets[j + 1]):
+                weight[past_codes[c]] = np.float32(0.0)
+                latest[past_codes[c]] = -1
+    return share, since, steps

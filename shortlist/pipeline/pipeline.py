@@ -1,0 +1,221 @@
+"""The pipeline: retrieve, merge, filter, features, rank, order. The only code that changes a batch; it knows no concrete part.
+Training, backtests and live requests all call the same methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from shortlist.core import rows
+from shortlist.core.batch import Array, Batch, Columns
+from shortlist.core.contracts import FitContext, Fold, Mask, split
+from shortlist.core.errors import ConfigError
+from shortlist.core.rng import rng
+from shortlist.pipeline.config import Recipe
+from shortlist.pipeline.merge import merge
+from shortlist.pipeline.trace import Trace
+from shortlist.state.state import State
+
+
+@dataclass
+class Pipeline:
+    """The parts in order. `columns`: the candidate columns that rankers use, in order, set when a frame is first made.
+    fallback: "" = rank with the ranker; a source's name = order by that source (the guard's verdict)."""
+
+    sources: dict[str, Any]
+    quotas: dict[str, int]
+    filters: dict[str, Any] = field(default_factory=dict)
+    features: dict[str, Any] = field(default_factory=dict)
+    rankers: dict[str, Any] = field(default_factory=dict)
+    keeps: dict[str, int] = field(default_factory=dict)
+    rules: dict[str, Any] = field(default_factory=dict)
+    pool: int = 500
+    seed: int = 0
+    fallback: str = ""
+    columns: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Pipeline:
+        """The pipeline that a recipe describes, not fitted yet."""
+        return cls(
+            recipe.sources, recipe.quotas, recipe.filters, recipe.features, recipe.rankers, recipe.keeps, recipe.rules,
+            recipe.pipeline.pool, recipe.seed,
+        )  # fmt: skip
+
+    def parts(self) -> Iterator[tuple[str, Any]]:
+        """Every part with its place: `source.ease`, `feature.counts` ..."""
+        for stage in ("source", "filter", "feature", "ranker", "rule"):
+            for name, part in getattr(self, f"{stage}s").items():
+                yield f"{stage}.{name}", part
+
+    def folds(self, ctx: FitContext) -> list[Fold]:
+        """The aggregates that the parts read, equal ones once."""
+        needed: dict[str, Fold] = {}
+        for place, part in self.parts():
+            if hasattr(part, "folds"):
+                for fold in part.folds(_placed(ctx, place)):
+                    needed.setdefault(fold.name, fold)
+        return list(needed.values())
+
+    def fit(self, log: Any, ctx: FitContext) -> None:
+        """Fit everything but the rankers on a log that ends before `ctx.now`."""
+        parts = [(place, part) for place, part in self.parts() if hasattr(part, "fit") and not place.startswith("ranker.")]
+        for place, part in ctx.progress(parts, f"fit as of {ctx.now}", len(parts)):
+            part.fit(log, _placed(ctx, place))
+
+    def retrieve(self, batch: Batch, state: State, trace: Trace | None = None) -> Batch:
+        """Candidates of n requests: sources, merge, filters."""
+        timed = _timer(trace)
+        with timed("filters"):
+            mask = self._mask(batch, state)
+        hits = []
+        for name, source in self.sources.items():
+            with timed(f"source.{name}"):
+                hits.append(source.retrieve(batch, state, self.quotas[name], mask))
+        with timed("merge"):
+            pool = merge(batch, list(self.sources), hits, self.pool, len(state.catalogue.items))
+        with timed("filters"):
+            dropped = self._dropped(pool, state)
+            kept = pool if dropped is None else pool.keep(dropped < 0)
+        if trace is not None:
+            trace.pool = pool
+            trace.dropped = np.full(pool.m, -1, dtype=np.int64) if dropped is None else dropped
+        return kept
+
+    def _mask(self, batch: Batch, state: State) -> Mask | None:
+        """What the filters can tell the sources beforehand."""
+        shared: Array | None = None
+        bans: list[Mask] = []
+        for part in self.filters.values():
+            mask = part.mask(batch, state) if hasattr(part, "mask") else None
+            if mask is None:
+                continue
+            if mask.shared is not None:
+                shared = mask.shared if shared is None else shared & mask.shared
+            if mask.offsets is not None:
+                bans.append(mask)
+        if shared is None and not bans:
+            return None
+        offsets, items = _joined(bans, batch.n) if bans else (None, None)
+        return Mask(shared, offsets, items)
+
+    def _dropped(self, pool: Batch, state: State) -> Array | None:
+        """(m,) index of the first filter that drops a row, -1 = kept; None when nothing is dropped."""
+        dropped: Array | None = None
+        for i, part in enumerate(self.filters.values()):
+            out = ~part.keep(pool, state)
+            if out.any():
+                if dropped is None:
+                    dropped = np.full(pool.m, -1, dtype=np.int64)
+                dropped[out & (dropped < 0)] = i
+        return dropped
+
+    def allowed(self, batch: Batch, state: State) -> Array:
+        """(m,) bool: rows that no filter would drop."""
+        keep = np.ones(batch.m, dtype=bool)
+        for part in self.filters.values():
+            keep &= part.keep(batch, state)
+        return keep
+
+    def add_features(self, batch: Batch, state: State, trace: Trace | None = None) -> Batch:
+        """The batch with every feature family's columns."""
+        timed = _timer(trace)
+        columns: Columns = {}
+        for name, part in self.features.items():
+            with timed(f"feature.{name}"):
+                made = part.compute(batch, state)
+                for column in made:
+                    if column in columns or column in batch.cand:
+                        raise ConfigError(
+                            f"feature {name!r}: the column {column!r} exists already; drop the feature or give it other options"
+                        )
+                columns.update(made)
+        made_batch = batch.with_columns(columns)
+        if not self.columns:
+            self.columns = tuple(name for name in made_batch.cand if name != "item")
+        return made_batch
+
+    def rank(self, batch: Batch, trace: Trace | None = None) -> Batch:
+        """Survivors with the column `score` (float32), every request in the order of its final score."""
+        timed = _timer(trace)
+        with timed("rank"):
+            if self.fallback or not self.rankers:
+                score = self._source_score(batch)
+                return batch.with_columns({"score": score}).take(rows.order(batch, score))
+            score = np.zeros(batch.m, dtype=np.float32)
+            for name, ranker in self.rankers.items():
+                score = np.asarray(ranker.score(batch), dtype=np.float32)
+                if self.keeps[name]:
+                    chosen = rows.top(batch, score, self.keeps[name])
+                    batch, score = batch.take(chosen), score[chosen]
+            return batch.with_columns({"score": score}).take(rows.order(batch, score))
+
+    def _source_score(self, batch: Batch) -> Array:
+        """The order of one source, its own hits first, then the others by their best rank: as a score."""
+        name = self.fallback or next(iter(self.sources))
+        own, best = batch.cand[f"rank_{name}"], batch.cand["best_rank"]
+        score: Array = np.where(np.isfinite(own), -own, -np.float32(1e6) - best).astype(np.float32)
+        return score
+
+    def order(self, batch: Batch, state: State, k: int, trace: Trace | None = None) -> Batch:
+        """The answer: rules in turn, then the first k."""
+        timed = _timer(trace)
+        with timed("rules"):
+            for place, rule in self.rules.items():
+                generator = _generators(self.seed, place, batch)
+                batch = batch.take(rule.rows(batch, state, generator))
+            return batch.take(np.flatnonzero(rows.run_place(batch.offsets) < k))
+
+    def recommend(self, batch: Batch, state: State, k: int, trace: Trace | None = None) -> Batch:
+        """Answers of n requests, at most k items each, best first."""
+        pool = self.retrieve(batch, state, trace)
+        if self.rankers and not self.fallback:
+            pool = self.add_features(pool, state, trace)
+        ranked = self.rank(pool, trace)
+        if trace is not None:
+            trace.ranked = ranked
+        slim = Batch(ranked.req, ranked.offsets, {name: ranked.cand[name] for name in self.shown(ranked)})
+        answer = self.order(slim, state, k, trace)
+        if trace is not None:
+            trace.answer = answer
+        return answer
+
+    def shown(self, batch: Batch) -> list[str]:
+        """The columns that go on to the rules and the answer."""
+        return ["item", "score", *(f"rank_{name}" for name in self.sources)]
+
+    def matrix(self, batch: Batch) -> tuple[Array, Array, tuple[str, ...], tuple[str, ...]]:
+        """The feature columns of a batch as two blocks: see `contracts.split`."""
+        return split(batch, self.columns)
+
+
+def _placed(ctx: FitContext, place: str) -> FitContext:
+    return FitContext(ctx.catalogue, ctx.positive, ctx.now, ctx.seed, ctx.device, ctx.map, ctx.progress, place)
+
+
+def _timer(trace: Trace | None) -> Callable[[str], AbstractContextManager[None]]:
+    return trace.timed if trace is not None else lambda name: nullcontext()
+
+
+def _joined(bans: list[Mask], n: int) -> tuple[Array, Array]:
+    """Several ragged ban lists as one."""
+    if len(bans) == 1:
+        assert bans[0].offsets is not None and bans[0].items is not None
+        return bans[0].offsets, bans[0].items
+    owners, items = [], []
+    for ban in bans:
+        assert ban.offsets is not None and ban.items is not None
+        owners.append(np.repeat(np.arange(n), np.diff(ban.offsets)))
+        items.append(ban.items)
+    owner, item = np.concatenate(owners), np.concatenate(items)
+    order = np.argsort(owner, kind="stable")
+    return rows.offsets_of(np.bincount(owner, minlength=n)), item[order]
+
+
+def _generators(seed: int, place: str, batch: Batch) -> Callable[[int], np.random.Generator]:
+    """Randomness of request i: from the seed, the rule, the user and the time, never from the order of calls."""
+    return lambda i: rng(seed, place, int(batch.user[i]), int(batch.time[i]))

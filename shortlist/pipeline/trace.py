@@ -1,0 +1,68 @@
+"""The trace: what every stage of a run saw and dropped, so that each answer can say why an item is there, or is not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from shortlist.core.batch import Array, Batch
+
+
+@dataclass
+class Trace:
+    """Filled by `Pipeline.recommend`. pool: after the merge; dropped: (pool rows,) index of the filter that dropped the row, -1 =
+    kept; ranked: survivors with all columns and `score`, best first; answer: after the rules, at most k per request."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    pool: Batch | None = None
+    dropped: Array | None = None
+    ranked: Batch | None = None
+    answer: Batch | None = None
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to `seconds[name]`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def why(self, item: int, filters: list[str], request: int = 0) -> dict[str, object]:
+        """The fate of one item (code) in one request: its sources with scores and ranks, who dropped it, its place after the
+        ranker and in the answer."""
+        assert self.pool is not None and self.dropped is not None and self.ranked is not None and self.answer is not None
+        told: dict[str, object] = {"found": False}
+        row = _row(self.pool, item, request)
+        if row < 0:
+            return {**told, "reason": "missed: no source returned it"}
+        told["found"] = True
+        told["sources"] = {
+            name.removeprefix("rank_"): {
+                "rank": int(column[row]),
+                "score": float(self.pool.cand["score_" + name.removeprefix("rank_")][row]),
+            }
+            for name, column in self.pool.cand.items()
+            if name.startswith("rank_") and np.isfinite(column[row])
+        }
+        if self.dropped[row] >= 0:
+            return {**told, "reason": f"filtered by {filters[self.dropped[row]]}"}
+        row = _row(self.ranked, item, request)
+        if row < 0:
+            return {**told, "reason": "cut by a light ranker"}
+        told["ranked"] = int(row - self.ranked.offsets[request]) + 1
+        told["score"] = float(self.ranked.cand["score"][row])
+        row = _row(self.answer, item, request)
+        if row < 0:
+            return {**told, "reason": "ranked below the answer, or ruled out"}
+        return {**told, "answer": int(row - self.answer.offsets[request]) + 1, "reason": "shown"}
+
+
+def _row(batch: Batch, item: int, request: int) -> int:
+    start, stop = batch.offsets[request], batch.offsets[request + 1]
+    found = np.flatnonzero(batch.item[start:stop] == item)
+    return int(start + found[0]) if len(found) else -1

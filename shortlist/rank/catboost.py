@@ -1,0 +1,134 @@
+"""CatBoost (Prokhorenkova et al., NeurIPS 2018): gradient boosted oblivious trees; categories natively, missing values as they
+are. Pointwise (Logloss, RMSE), pairwise (PairLogit) or listwise (YetiRank, QuerySoftMax, QueryRMSE)."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from catboost import CatBoost, FeaturesData, Pool
+
+from shortlist.core.batch import Array, Batch
+from shortlist.core.component import hidden, param
+from shortlist.core.contracts import FitContext, Frame, split
+from shortlist.core.errors import ConfigError
+
+BY_REQUEST = ("YetiRank", "QuerySoftMax", "QueryRMSE", "PairLogit")
+PARALLEL = 20_000  # rows from which prediction pays for a second thread
+
+
+@dataclass
+class Catboost:
+    """The number of trees is chosen on the newer `valid` frame by NDCG@10 when there is one, else it is `iterations`."""
+
+    loss: str = param("Logloss", "training loss", options=("Logloss", "RMSE", *BY_REQUEST))
+    iterations: int = param(400, "trees, at most", low=1, high=100_000)
+    rate: float = param(0.08, "learning rate", low=1e-5, high=1.0)
+    depth: int = param(6, "depth of the oblivious trees", low=1, high=12)
+    l2: float = param(5.0, "L2 regularisation of the leaves", low=0.0)
+    columns: float = param(1.0, "share of the features tried at each level", low=0.05, high=1.0)
+    patience: int = param(60, "trees without gain on the newer frame after which to stop; 0 = never", low=0)
+    one_hot: int = param(16, "categories with at most so many values are split one by one", low=2, high=255)
+    ctr: bool = param(False, "also encode larger categories by label statistics inside CatBoost (slow; the state's rates do the same)")
+    drop: list[str] = param([], "feature columns to leave out, by exact name or prefix ending in *")
+    threads: int = param(0, "threads for training; 0 = every core", low=0)
+    names: tuple[str, ...] = hidden(())  # the feature columns, in order
+    trees: int = hidden(0)
+    curve: dict[str, list[float]] = hidden({})
+    _model: Any = hidden(None)
+    _numbers: tuple[str, ...] = hidden(())
+    _categories: tuple[str, ...] = hidden(())
+
+    def fit(self, frame: Frame, valid: Frame | None, ctx: FitContext) -> None:
+        """Learn from a frame. Groups are requests; a request without a label teaches a listwise loss nothing and is expected
+        to have been dropped. ConfigError when nothing is positive."""
+        if not (frame.label > 0).any():
+            raise ConfigError(f"{ctx.place}: no positive row in the training frame: the sources found no target")
+        self.names = tuple(name for name in frame.features if not self._dropped(name))
+        _, _, self._numbers, self._categories = split(frame.batch.take(np.zeros(0, dtype=np.int64)), self.names)
+        if not self.ctr:  # large categories would be encoded by label statistics: leave them to the state's aggregates
+            self._categories = tuple(
+                name for name in self._categories if int(frame.batch.cand[name].max(initial=-1)) + 2 <= self.one_hot
+            )
+        options: dict[str, Any] = {
+            "loss_function": self.loss,
+            "iterations": self.trees if valid is None and self.trees else self.iterations,
+            "learning_rate": self.rate,
+            "depth": self.depth,
+            "l2_leaf_reg": self.l2,
+            "rsm": self.columns,
+            "random_seed": ctx.seed,
+            "one_hot_max_size": self.one_hot,
+            "max_ctr_complexity": 1,
+            "boosting_type": "Plain",
+            "thread_count": self.threads or os.cpu_count() or 1,
+            "allow_writing_files": False,
+            "logging_level": "Silent",
+        }
+        if valid is not None:
+            options |= {"eval_metric": "NDCG:top=10;hints=skip_train~true", "metric_period": 10}
+            if self.patience:
+                options |= {"od_type": "Iter", "od_wait": self.patience, "use_best_model": True}
+        model = CatBoost(options)
+        model.fit(self._pool(frame), eval_set=None if valid is None else self._pool(valid))
+        self._model = model
+        if valid is not None:
+            self.trees = int(model.tree_count_)
+            scores = model.get_evals_result().get("validation", {})
+            self.curve = {name: [float(value) for value in values] for name, values in scores.items()}
+
+    def _dropped(self, name: str) -> bool:
+        return any(name == entry or (entry.endswith("*") and name.startswith(entry[:-1])) for entry in self.drop)
+
+    def _pool(self, frame: Frame) -> Pool:
+        label = frame.label if self.loss in BY_REQUEST or self.loss == "RMSE" else (frame.label > 0).astype(np.float32)
+        weight = None if (frame.weight == 1).all() else frame.weight
+        return Pool(self._data(frame.batch), label=label, group_id=frame.batch.owner, weight=weight)
+
+    def _data(self, batch: Batch) -> FeaturesData:
+        numbers = np.empty((batch.m, len(self._numbers)), dtype=np.float32)
+        for j, name in enumerate(self._numbers):
+            numbers[:, j] = batch.cand[name]
+        if not self._categories:
+            return FeaturesData(num_feature_data=numbers, num_feature_names=list(self._numbers))
+        categories = np.empty((batch.m, len(self._categories)), dtype=object)
+        for j, name in enumerate(self._categories):
+            codes = batch.cand[name]
+            texts = np.array([b"%d" % code for code in range(-1, int(codes.max(initial=-1)) + 1)], dtype=object)
+            categories[:, j] = texts[codes + 1]
+        return FeaturesData(
+            num_feature_data=numbers,
+            cat_feature_data=categories,
+            num_feature_names=list(self._numbers),
+            cat_feature_names=list(self._categories),
+        )
+
+    def score(self, batch: Batch) -> Array:
+        """(m,) float32 raw scores (log-odds for Logloss)."""
+        if not batch.m:
+            return np.zeros(0, dtype=np.float32)
+        threads = 1 if batch.m < PARALLEL else self.threads or -1
+        raw = self._model.predict(self._data(batch), prediction_type="RawFormulaVal", thread_count=threads)
+        return np.asarray(raw, dtype=np.float32)
+
+    def importance(self) -> dict[str, float]:
+        """Share of the prediction's change that each feature column carries, in percent, largest first."""
+        gains = dict(zip([*self._numbers, *self._categories], self._model.get_feature_importance(), strict=True))
+        return {name: float(gain) for name, gain in sorted(gains.items(), key=lambda entry: -entry[1])}
+
+    def save_files(self, folder: Path) -> None:
+        """CatBoost's own binary format, and the column names as JSON."""
+        self._model.save_model(str(folder / "model.cbm"))
+        about = {"names": self.names, "numbers": self._numbers, "categories": self._categories, "trees": self.trees}
+        (folder / "model.json").write_text(json.dumps(about))
+
+    def load_files(self, folder: Path) -> None:
+        """Read what `save_files` wrote."""
+        about = json.loads((folder / "model.json").read_text())
+        self.names, self.trees = tuple(about["names"]), about["trees"]
+        self._numbers, self._categories = tuple(about["numbers"]), tuple(about["categories"])
+        self._model = CatBoost().load_model(str(folder / "model.cbm"))
