@@ -22,7 +22,7 @@ from shortlist.data import catalogue as column
 from shortlist.data.catalogue import Catalogue, Column, Table
 from shortlist.data.check import Violation, violations
 from shortlist.data.log import Log
-from shortlist.data.schema import KEY, Tables, unix_seconds
+from shortlist.data.schema import KEY, Tables, is_id, unix_seconds
 from shortlist.data.vocabulary import Vocabulary, canonical
 
 SHOWN = 5  # violations in an error message; `shortlist check` lists all
@@ -105,10 +105,17 @@ def _frame(table: Any) -> pl.DataFrame:
         return table.collect()
     try:
         if type(table).__module__.split(".")[0] == "pandas":
-            return pl.from_pandas(table)
+            return _whole(pl.from_pandas(table))
         return pl.DataFrame(table)
     except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
         raise DataError(f"not a table: {type(table).__name__}: {error}; give a pandas, Polars or Arrow table") from None
+
+
+def _whole(frame: pl.DataFrame) -> pl.DataFrame:
+    """Ids and positions as integers again: in a pandas frame one missing value makes floats of them all."""
+    floats = [name for name, dtype in frame.schema.items() if dtype.is_float() and (is_id(name) or name == "position")]
+    whole = [name for name in floats if bool((frame[name].floor() == frame[name]).all())]  # nulls aside
+    return frame.with_columns(pl.col(whole).cast(pl.Int64))
 
 
 def encode(tables: Tables) -> Dataset:

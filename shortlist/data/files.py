@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from shortlist.core.errors import DataError, choices
+from shortlist.data.schema import is_id
 
 SUFFIXES = (".parquet", ".csv", ".arrow", ".feather")
 
@@ -30,7 +31,7 @@ def table(path: Path) -> pl.DataFrame:
 def _csv(path: Path) -> pl.DataFrame:
     """A CSV file. Ids are read as text and become integers only where nothing is lost by it: `007` is not `7`."""
     header = pl.read_csv(path, n_rows=0, glob=False).columns
-    ids = {name: pl.String for name in header if name == "id" or name.endswith("_id")}
+    ids = {name: pl.String for name in header if is_id(name)}
     # The whole file decides the types: a column of integers whose last line is text is text.
     frame = pl.read_csv(path, schema_overrides=ids, infer_schema_length=None, try_parse_dates=True, glob=False)
     return frame.with_columns(_plain_integers(frame[name]) for name in ids)

@@ -73,9 +73,14 @@ def kind_of(
     if is_text(dtype) or dtype in (pl.Boolean, pl.Null):
         return "number" if name in numbers and dtype == pl.Boolean else "category"
     if dtype.is_numeric():
-        by_name = dtype.is_integer() and (name == "id" or name.endswith("_id"))
+        by_name = dtype.is_integer() and is_id(name)
         return "category" if name in categories or (by_name and name not in numbers) else "number"
     return "moment" if _is_date(dtype) else None
+
+
+def is_id(name: str) -> bool:
+    """Does the name say that integers in the column are names, not amounts?"""
+    return name == "id" or name.endswith("_id")
 
 
 def is_text(dtype: pl.DataType) -> bool:
