@@ -52,7 +52,7 @@ def run(arguments: list[str]) -> int:
 
 def app(loaded: Sequence[str] = COMMANDS) -> typer.Typer:
     """The assembled command line. loaded: commands that are really imported; of the others, only the help line is there."""
-    whole = typer.Typer(help=about, add_completion=False, no_args_is_help=True)
+    whole = typer.Typer(help=about, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
     whole.callback()(_options)
     for name in COMMANDS:
         if name not in loaded:
