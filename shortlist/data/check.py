@@ -271,7 +271,8 @@ def _measure(name: str, values: pl.Series) -> Iterator[Violation]:
             "events", name, "not a finite number", ~values.is_finite(), values, "leave it null where unknown"
         )
     if name == "propensity":
-        outside = (values <= 0) | (values > 1)
+        finite = values.cast(pl.Float64).is_finite()  # polars counts NaN as greater than everything
+        outside = ((values <= 0) | (values > 1)) & finite
         yield from _rows(
             "events", name, "not a probability", outside, values, "write the chance of being shown, in (0, 1]"
         )
