@@ -10,7 +10,7 @@ from shortlist.cli.output import as_json, say
 from shortlist.cli.progress import Watch
 from shortlist.data import get as getting
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer()
 
 
 @app.callback()

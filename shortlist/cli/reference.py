@@ -20,13 +20,21 @@ from shortlist.pipeline.config import Recipe
 
 PAGE = Path("docs/reference.md")
 FOLDERS = {
-    "retrieve": ("Sources", "`[[source]]`: adds candidate rows, each with its score."),
+    "retrieve": (
+        "Sources",
+        "`[[source]]`: adds candidate rows, each with its score. Besides its own options each takes `name` (its type when not "
+        "given) and `quota`, how many items it is asked for (100).",
+    ),
     "order": (
         "Filters and rules",
         "`[[filter]]` drops rows before ranking; `[[rule]]` keeps and reorders rows after it.",
     ),
     "feature": ("Features", "`[[feature]]`: adds columns."),
-    "rank": ("Rankers", "`[[ranker]]`: adds one score column."),
+    "rank": (
+        "Rankers",
+        "`[[ranker]]`: adds one score column. Besides its own options each takes `name` and `keep`, how many rows it leaves for "
+        "what comes after it (0 = all).",
+    ),
     "state.fold": ("Folds", "Aggregates over the event log. Features and sources ask for them; foreign parts may too."),
 }
 
@@ -60,9 +68,10 @@ def _lines() -> Iterator[str]:
         yield f"\n## {title}\n"
         yield about
         for name in names(kind):
-            part = getattr(importlib.import_module(f"shortlist.{kind}.{name}"), class_name(name))
+            module = importlib.import_module(f"shortlist.{kind}.{name}")
             yield f"\n### {name}\n"
-            yield from _part(part)
+            yield _prose(module.__doc__) + "\n"
+            yield from _part(getattr(module, class_name(name)))
 
 
 def _command(name: str) -> Iterator[str]:
@@ -121,21 +130,28 @@ def _limits(about: "typing.Mapping[str, Any]") -> str:
     if about.get("options") is not None:
         parts.append("one of " + ", ".join(f"`{choice}`" for choice in about["options"]))
     low, high = about.get("low"), about.get("high")
-    if low is not None or high is not None:
-        parts.append(f"{'' if low is None else f'{low:g}'} to {'any' if high is None else f'{high:g}'}".strip())
+    if low is not None and high is not None:
+        parts.append(f"{low:g} to {high:g}")
+    elif low is not None:
+        parts.append(f"at least {low:g}")
+    elif high is not None:
+        parts.append(f"at most {high:g}")
     if about.get("duration"):
         parts.append("a duration such as `2h`")
     return f" ({'; '.join(parts)})" if parts else ""
 
 
 def _prose(text: str | None) -> str:
-    """A docstring as Markdown: its own line breaks, no marks that Markdown would take for emphasis."""
-    return (text or "").strip().replace("*", "\\*").replace("<", "&lt;")
+    """A docstring as Markdown: its own line breaks, its `code` as it is, and no marks elsewhere that Markdown would take
+    for emphasis or tags."""
+    parts = inspect.cleandoc(text or "").split("`")
+    parts[::2] = [part.replace("*", "\\*").replace("<", "&lt;") for part in parts[::2]]
+    return "`".join(parts)
 
 
 def _cell(text: str | None) -> str:
     """Text that is safe inside a table."""
-    return " ".join((text or "").split()).replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")
+    return " ".join(_prose(text).split()).replace("|", "\\|")
 
 
 if __name__ == "__main__":

@@ -37,8 +37,6 @@ def one_line(captured: pytest.CaptureFixture[str]) -> str:
     ],
 )
 def test_bad_input_is_one_line_and_two(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    if arguments == ["data"]:
-        pytest.importorskip("shortlist.data.get", reason="no data sets to fetch yet")
     assert main.run(arguments) == 2
     assert said in one_line(capsys)
 

@@ -1,0 +1,156 @@
+"""The commands that run a recipe, on a small shop: what they print, what they write, what they refuse."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from shortlist.cli import demo, main
+from shortlist.cli.recipes import FOLDERS, built_in
+from shortlist.core.errors import ConfigError
+from shortlist.data.synthetic import World, world
+from shortlist.pipeline import config
+
+RECIPE = """
+title = "a small shop"
+[data]
+positive = ["click"]
+[timeline]
+test = 0.8
+window = 0.1
+cutoffs = 2
+[evaluate]
+resamples = 50
+[[source]]
+type = "popular"
+half_life = "1d"
+[[source]]
+type = "itemknn"
+[[feature]]
+type = "counts"
+[[ranker]]
+type = "linear"
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tables of a small shop and a recipe."""
+    folder = tmp_path_factory.mktemp("shop")
+    for title, table in world(users=150, items=60, days=10).tables.parts().items():
+        table.write_parquet(folder / f"{title}.parquet")
+    (folder / "recipe.toml").write_text(RECIPE)
+    return folder
+
+
+def backtest(shop: Path, out: Path, *more: str) -> int:
+    return main.run(["backtest", str(shop / "recipe.toml"), "--data", str(shop), "--out", str(out), *more])
+
+
+def one_line(captured: pytest.CaptureFixture[str]) -> str:
+    out, err = captured.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("shortlist: ")
+    return err
+
+
+def test_backtest_shows_and_writes(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert backtest(shop, tmp_path / "run") == 0
+    out, err = capsys.readouterr()
+    for system in ("pipeline", "source:popular", "source:itemknn"):
+        assert system in out
+    assert "misranked" in out
+    assert str(tmp_path / "run" / "report.html") in out
+    assert "fit" in err
+    written = {path.name for path in (tmp_path / "run").iterdir()}
+    files = (
+        "metrics.json",
+        "funnel.json",
+        "requests.parquet",
+        "recommendations.parquet",
+        "details.json",
+        "recipe.json",
+    )
+    assert written >= {*files, "report.html"}
+
+
+def test_json_is_what_was_written(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert backtest(shop, tmp_path / "run", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / "run" / "metrics.json").read_text())
+
+
+def test_two_runs_are_equal_and_can_be_compared(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert backtest(shop, tmp_path / "a") == 0
+    assert backtest(shop, tmp_path / "b", "--seed", "0") == 0
+    assert backtest(shop, tmp_path / "c", "--set", "source.popular.half_life='1h'", "--set", "pipeline.pool=20") == 0
+    for name in ("recommendations.parquet", "requests.parquet", "recipe.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    kept = json.loads((tmp_path / "c" / "recipe.json").read_text())
+    assert kept["pipeline"]["pool"] == 20
+    capsys.readouterr()
+    assert main.run(["compare", str(tmp_path / "a"), str(tmp_path / "c"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found["paired"]) == {"c - a"}
+    assert main.run(["compare", str(tmp_path / "a"), str(tmp_path / "c"), "--system", "source:popular"]) == 0
+    assert "c - a" in capsys.readouterr().out
+    assert main.run(["compare", str(tmp_path / "a")]) == 2
+    one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("pipeline.pol=20", "did you mean 'pool'"),
+        ("source.popluar.half_life='1h'", "popluar"),
+        ("no equals sign", "key.path=value"),
+        ("timeline.test='2030-01-01'", "timeline.test"),
+        ("data.positive=['clik']", "clik"),
+    ],
+)
+def test_a_bad_override_is_one_line(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, said: str
+) -> None:
+    assert backtest(shop, tmp_path / "run", "--set", change) == 2
+    assert said in one_line(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_with_other_things_is_not_replaced(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert backtest(shop, tmp_path) == 2
+    assert str(tmp_path) in capsys.readouterr().err
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_missing_recipe_is_one_line(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["backtest", "nowhere.toml", "--data", str(shop), "--out", str(tmp_path / "run")]) == 2
+    assert "nowhere.toml" in one_line(capsys)
+
+
+def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo's own recipe on a smaller world."""
+
+    def small(seed: int) -> World:
+        return world(seed, users=150, items=60, days=14)
+
+    monkeypatch.setattr(demo, "world", small)
+    assert main.run(["demo", "--out", str(tmp_path / "run"), "--seed", "3"]) == 0
+    out, err = capsys.readouterr()
+    assert "pipeline" in out
+    assert "shortlist check FOLDER" in out
+    assert "events" in err
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["seed"] == 3
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDERS[1].glob("*.toml")))
+def test_every_recipe_that_comes_along_is_valid(name: str) -> None:
+    assert config.read(built_in(name)).sources
+
+
+def test_an_unknown_recipe_names_the_choices() -> None:
+    with pytest.raises(ConfigError, match=r"no recipe 'dmo'.*choices: .*demo"):
+        built_in("dmo")
