@@ -22,7 +22,9 @@ NO_ITEMS = np.zeros(0, dtype=np.int32)
 NO_BOOLS = np.zeros(0, dtype=np.bool_)
 
 
-def top(scores: Array, k: int, allowed: Mask | None = None, floor: float = -np.inf, n: int | None = None) -> tuple[Array, Array]:
+def top(
+    scores: Array, k: int, allowed: Mask | None = None, floor: float = -np.inf, n: int | None = None
+) -> tuple[Array, Array]:
     """The best k items of each of n requests: (n, k) int32 items, -1 where there are fewer; (n, k) float32 scores, NaN there.
 
     scores: (n, items) float32, or (1, items) when all n requests share a row (n: how many; by default as many as `allowed` bans

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from shortlist.core.batch import Array, Batch
-from shortlist.core.contracts import Hits, State
+from shortlist.core.contracts import State
 
 SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
@@ -35,11 +35,6 @@ def flags(kinds: Array) -> Array:
     table = np.zeros(128, dtype=np.bool_)
     table[kinds] = True
     return table
-
-
-def nothing(n: int, k: int) -> Hits:
-    """An answer without items."""
-    return Hits(np.full((n, k), -1, dtype=np.int32), np.full((n, k), np.nan, dtype=np.float32))
 
 
 @njit(cache=True, nogil=True)

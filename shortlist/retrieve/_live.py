@@ -25,9 +25,9 @@ def shared_rows(
     row: request index -> (items,) float32 scores, called once per group, with its first request.
     """
     n = len(groups[0])
+    if n == 0:
+        return Hits(np.full((0, k), -1, dtype=np.int32), np.full((0, k), np.nan, dtype=np.float32))
     if n == 1 or all(bool((group == group[0]).all()) for group in groups):
-        if n == 0:
-            return Hits(np.full((0, k), -1, dtype=np.int32), np.full((0, k), np.nan, dtype=np.float32))
         full = row(0).reshape(1, -1)
         items, scores = top(full, k, allowed, floor, n)
         return Hits(items, scores, full)

@@ -22,7 +22,9 @@ class History(Source):
     """Repeats: the items of the user's own history, each scored by the sum over its events of
     `weight of the kind * 0.5 ** (age / half_life)`, with the age as of the request."""
 
-    half_life: str = param("7d", 'time after which an event counts half; "" = every event counts the same', duration=True)
+    half_life: str = param(
+        "7d", 'time after which an event counts half; "" = every event counts the same', duration=True
+    )
     event: tuple[str, ...] = param((), "event kinds that make an item a candidate; the positive kinds when empty")
     weights: dict[str, float] = param({}, "what an event of a kind counts; 1 where not named")
     last: int = param(0, "how many of the newest events are looked at; 0 = all that the state keeps", low=0)
@@ -43,9 +45,13 @@ class History(Source):
         for name, weight in self.weights.items():
             code = ctx.kinds([name])
             if table[code[0]] == 0.0:
-                raise ConfigError(f"{ctx.place or 'history'}.weights: {name!r} is not among the event kinds looked at; name it in event")
+                raise ConfigError(
+                    f"{ctx.place or 'history'}.weights: {name!r} is not among the event kinds looked at; name it in event"
+                )
             if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < np.inf:
-                raise ConfigError(f"{ctx.place or 'history'}.weights.{name}: {weight!r} is not a weight; expected a number from 0 up")
+                raise ConfigError(
+                    f"{ctx.place or 'history'}.weights.{name}: {weight!r} is not a weight; expected a number from 0 up"
+                )
             table[code] = weight
         self.kind_weights = table
 

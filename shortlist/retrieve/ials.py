@@ -3,6 +3,7 @@ the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022)."""
 
 from __future__ import annotations
 
+import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ class Ials(Source):
         work = np.linspace(0, len(indices) + len(out), 8 * workers + 1)
         cuts = np.searchsorted(indptr + np.arange(len(indptr)), work)
         cuts[0], cuts[-1] = 0, len(out)
-        pieces = [(int(a), int(b)) for a, b in zip(cuts[:-1], cuts[1:], strict=True) if a < b]
+        pieces = [(int(a), int(b)) for a, b in itertools.pairwise(cuts) if a < b]
 
         def solve(piece: tuple[int, int]) -> None:
             start, stop = piece
@@ -150,9 +151,7 @@ def _solve(
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def _short(
-    block: Array, weights: Array, ridge: Array, met: int, side: Array, right: Array, out: Array
-) -> None:
+def _short(block: Array, weights: Array, ridge: Array, met: int, side: Array, right: Array, out: Array) -> None:
     """Fewer items than dimensions: u = D^-1 X' z with (W^-1 + X D^-1 X') z = 1, a system of the items' size (Woodbury)."""
     d = len(ridge)
     for a in range(met):
@@ -175,9 +174,7 @@ def _short(
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def _long(
-    block: Array, weights: Array, ridge: Array, met: int, side: Array, right: Array, out: Array
-) -> None:
+def _long(block: Array, weights: Array, ridge: Array, met: int, side: Array, right: Array, out: Array) -> None:
     """The normal equations as they stand, items taken four at a time so that the matrix passes through registers less often."""
     d = len(ridge)
     side[:] = 0.0

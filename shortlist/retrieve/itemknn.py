@@ -51,7 +51,15 @@ class Itemknn(Source):
         _weigh(matrix.indptr, matrix.indices, matrix.data, size, self.weighting)
         columns = matrix.tocsc()
         self.indptr, self.indices, self.values = _neighbours(
-            matrix.indptr, matrix.indices, matrix.data, columns.indptr, columns.indices, columns.data, size, self.k, self.shrink
+            matrix.indptr,
+            matrix.indices,
+            matrix.data,
+            columns.indptr,
+            columns.indices,
+            columns.data,
+            size,
+            self.k,
+            self.shrink,
         )
 
     def retrieve(self, batch: Batch, state: State, k: int, allowed: Mask | None) -> Hits:

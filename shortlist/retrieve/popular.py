@@ -42,7 +42,9 @@ class Popular(Source):
         if self.half_life and self.window:
             raise ConfigError(f"{place}: half_life and window are two ways to forget; give one of them")
         if self.by.partition(".")[0] == "item":
-            raise ConfigError(f"{place}.by: {self.by!r} belongs to items; choices: user.<attribute>, or a context column")
+            raise ConfigError(
+                f"{place}.by: {self.by!r} belongs to items; choices: user.<attribute>, or a context column"
+            )
         self.kinds = ctx.kinds(self.event)
         events = self.event or ctx.positive
         if not self.by:

@@ -1,0 +1,83 @@
+"""Every source of the library holds the contract of sources."""
+
+from typing import Any, ClassVar
+
+from shortlist.core.component import names
+from shortlist.retrieve.cooccurrence import Cooccurrence
+from shortlist.retrieve.ease import Ease
+from shortlist.retrieve.history import History
+from shortlist.retrieve.ials import Ials
+from shortlist.retrieve.itemknn import Itemknn
+from shortlist.retrieve.popular import Popular
+from shortlist.retrieve.trending import Trending
+from shortlist.testing.conformance import PersonalSourceSuite, SourceSuite
+
+
+class TestPopular(SourceSuite):
+    def part(self) -> Any:
+        return Popular()
+
+
+class TestPopularNow(SourceSuite):
+    def part(self) -> Any:
+        return Popular(half_life="6h", by="user.country", least=5)
+
+
+class TestPopularWindow(SourceSuite):
+    def part(self) -> Any:
+        return Popular(window="1d", by="device", event=("click", "purchase"))
+
+
+class TestTrending(SourceSuite):
+    def part(self) -> Any:
+        return Trending(prior=2.0)
+
+
+class TestHistory(PersonalSourceSuite):
+    skip: ClassVar[dict[str, str]] = {"test_finds_what_was_withheld": "it answers with the history itself"}
+
+    def part(self) -> Any:
+        return History(event=("click", "purchase"), weights={"purchase": 0.2})
+
+
+class TestItemknn(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Itemknn(decay=0.95)
+
+
+class TestItemknnBm25(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Itemknn(weighting="bm25", k=20, shrink=0.0)
+
+
+class TestCooccurrence(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Cooccurrence(half_life="3d", within="12h")
+
+
+class TestMarkovChain(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Cooccurrence(window=1, ordered=True, norm="conditional", last=1)
+
+
+class TestEase(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Ease(reg=5.0, max_items=40)
+
+
+class TestIals(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Ials(d=8, epochs=5)
+
+
+SUITES: list[type[SourceSuite]] = [
+    suite
+    for suite in globals().values()
+    if isinstance(suite, type) and issubclass(suite, SourceSuite) and suite.__module__ == __name__
+]
+
+
+def test_every_source_is_tested() -> None:
+    """A new source needs its class here."""
+    tested = {type(suite().part()).__module__.rpartition(".")[2] for suite in SUITES}
+    assert set(names("retrieve")) <= tested
