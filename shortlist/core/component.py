@@ -99,6 +99,8 @@ def find(kind: str, name: object, place: str = "") -> type[Any]:
 
 def _foreign(path: str, where: str) -> type[Any]:
     """The class at a dotted path: of a module by the naming rule, or named outright."""
+    if not all(word.isidentifier() for word in path.split(".")):
+        raise ConfigError(f"{where}not a dotted path: {path!r}; write it as in an import, for example 'mypkg.newest'")
     parent, _, last = path.rpartition(".")
     for module_name, attribute in ((path, class_name(last)), (parent, last)):
         try:
@@ -201,7 +203,9 @@ def config(part: Any) -> dict[str, Any]:
     if module.startswith("shortlist.") and class_name(stem) == type(part).__name__:
         name = stem
     else:
-        name = module if class_name(stem) == type(part).__name__ else f"{module}.{type(part).__name__}"
+        # A module without a package has no dot in its name, which alone would be read as the name of a built-in part.
+        follows = class_name(stem) == type(part).__name__ and "." in module
+        name = module if follows else f"{module}.{type(part).__name__}"
     entry: dict[str, Any] = {"type": name}
     for field in parameters(part):
         value = getattr(part, field.name)
@@ -233,7 +237,7 @@ def save_array(path: Path, array: Array) -> None:
     """Write one array of plain numbers as `.npy`."""
     if array.dtype.hasobject:
         raise BundleError(f"{path.name}: arrays of Python objects cannot be saved; store numbers")
-    np.save(path, np.ascontiguousarray(array), allow_pickle=False)
+    np.save(path, np.asarray(array, order="C"), allow_pickle=False)
 
 
 def load_array(path: Path) -> Array:

@@ -14,6 +14,8 @@ def need(module: str, extra: str, reason: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # the package is there, and something that it imports is not: its own error says what
         raise MissingExtra(
             f"{reason} needs the package {module!r}, which is not installed: pip install 'shortlist[{extra}]'"
         ) from error

@@ -3,6 +3,8 @@
 import re
 from datetime import UTC, datetime
 
+import numpy as np
+
 from shortlist.core.errors import ConfigError
 
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -23,8 +25,13 @@ def duration(value: float) -> str:
     """The shortest exact way to write seconds as a duration: 7200.0 -> `2h`."""
     for unit in ("w", "d", "h", "m"):
         if value >= SECONDS[unit] and value % SECONDS[unit] == 0:
-            return f"{value / SECONDS[unit]:g}{unit}"
-    return f"{value:g}s"
+            return f"{_plain(value / SECONDS[unit])}{unit}"
+    return f"{_plain(value)}s"
+
+
+def _plain(number: float) -> str:
+    """All digits and no exponent, which a duration cannot have."""
+    return np.format_float_positional(number, trim="-")
 
 
 def moment(value: object) -> int:
