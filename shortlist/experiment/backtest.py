@@ -143,7 +143,8 @@ def _answered(fitted: Fitted, requests: Requests, split: Split, progress: Callab
         trace = Trace(seconds=seconds)
         answer = pipeline.recommend(batch, replay.state, most, trace)
         systems["pipeline"].add(answer, most)
-        assert trace.pool is not None and trace.dropped is not None
+        assert trace.pool is not None
+        assert trace.dropped is not None
         kept = trace.pool if (trace.dropped < 0).all() else trace.pool.keep(trace.dropped < 0)
         for name in names:
             systems[f"source:{name}"].add(own_order(kept, name), most)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from shortlist.data.dataset import Dataset
 from shortlist.data.timeline import Requests, Split
 from shortlist.experiment.guard import Guard, judge
 from shortlist.experiment.replay import Replay, batches
+from shortlist.pipeline.bundle import Bundle
 from shortlist.pipeline.config import Recipe
 from shortlist.pipeline.pipeline import Pipeline
 from shortlist.state.state import State
@@ -45,6 +47,14 @@ class Fitted:
     def state(self) -> State:
         """The state as of the last event folded in."""
         return self.replay.state
+
+    def bundle(self) -> Bundle:
+        """What is needed to serve."""
+        return Bundle(self.recipe, self.pipeline, self.state, self.ctx, self.data.fingerprint)
+
+    def save(self, folder: Path) -> None:
+        """Write a bundle folder, whole or not at all."""
+        self.bundle().save(folder)
 
 
 def positive_kinds(recipe: Recipe, data: Dataset) -> tuple[str, ...]:

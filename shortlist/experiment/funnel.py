@@ -31,7 +31,10 @@ class Funnel:
 
     def add(self, batch: Batch, trace: Trace, requests: Requests, first: int, last: int, pipeline: Pipeline, state: State) -> None:
         """The targets of requests first to last, which were answered as `trace` tells."""
-        assert trace.pool is not None and trace.dropped is not None and trace.ranked is not None and trace.answer is not None
+        assert trace.pool is not None
+        assert trace.dropped is not None
+        assert trace.ranked is not None
+        assert trace.answer is not None
         offsets = requests.offsets[first : last + 1] - requests.offsets[first]
         items = requests.items[requests.offsets[first] : requests.offsets[last]]
         targets = Batch(batch.req, offsets, {"item": items})

@@ -28,7 +28,10 @@ class Cell:
 def table(head: Sequence[str], rows: Sequence[tuple[str, Sequence[Cell]]]) -> str:
     """A table that scrolls sideways where it is too wide, its first column staying. rows: (CSS class, cells); the first cell of
     a row is its heading."""
-    titles = "".join(f'<th scope="col">{esc(title)}</th>' for title in head)
+    texts = {at for _, cells in rows for at, cell in enumerate(cells) if cell.css == "text"}
+    titles = "".join(
+        f'<th scope="col"{" class=text" if at in texts else ""}>{esc(title)}</th>' for at, title in enumerate(head)
+    )
     lines = []
     for css, cells in rows:
         first, rest = cells[0], cells[1:]
@@ -41,11 +44,17 @@ def table(head: Sequence[str], rows: Sequence[tuple[str, Sequence[Cell]]]) -> st
     )
 
 
-def card(title: str, body: str, note: str = "", *, wide: bool = False) -> str:
+def card(title: str, body: str, note: str = "") -> str:
     """A titled box. note: one sentence about how to read it; body: HTML."""
-    css = "card wide" if wide else "card"
     about = f'<p class="note">{esc(note)}</p>' if note else ""
-    return f'<section class="{css}"><h2>{esc(title)}</h2>{about}\n{body}\n</section>'
+    return f'<section class="card"><h2>{esc(title)}</h2>{about}\n{body}\n</section>'
+
+
+def beside(left: Sequence[str], right: Sequence[str]) -> str:
+    """Two columns of cards; one below the other on a narrow screen. Empty cards are left out, and so is an empty column."""
+    stacks = ["\n".join(card for card in cards if card) for cards in (left, right)]
+    inner = "\n".join(f'<div class="stack">{stack}</div>' for stack in stacks if stack)
+    return f'<div class="cards">{inner}</div>' if all(stacks) else inner
 
 
 def tile(title: str, value: str, small: str = "") -> str:
@@ -110,19 +119,20 @@ p { margin: 0 0 8px; }
 .tile dt { color: var(--muted); font-size: 12px; }
 .tile dd { margin: 0; font-size: 23px; font-weight: 650; font-variant-numeric: tabular-nums; letter-spacing: -0.01em; }
 .tile small { display: block; font-size: 12px; font-weight: 400; color: var(--muted); letter-spacing: 0; }
-.cards { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 16px; }
-.card { background: var(--surface); border: 1px solid var(--grid); border-radius: 10px; padding: 16px 18px; min-width: 0; }
-.wide { grid-column: 1 / -1; }
+.cards { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 16px; align-items: start; }
+.card { background: var(--surface); border: 1px solid var(--grid); border-radius: 10px; padding: 16px 18px; min-width: 0;
+  margin-bottom: 16px; }
 .note { color: var(--muted); font-size: 13px; max-width: 80ch; }
-.plot { display: block; width: 100%; height: auto; max-width: 620px; }
+.plot { display: block; width: 100%; height: auto; max-width: 560px; }
 .plot.broad { max-width: none; }
 .only-narrow { display: none; }
-.scroll { overflow-x: auto; margin: 0 -18px; padding: 0 18px; }
+.scroll { overflow-x: auto; margin: 0 -8px; }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; font-variant-numeric: tabular-nums; }
 th, td { padding: 7px 10px; text-align: right; border-bottom: 1px solid var(--grid); white-space: nowrap; vertical-align: top; }
 thead th { color: var(--muted); font-weight: 500; font-size: 12px; }
-th:first-child { text-align: left; position: sticky; left: -18px; padding-left: 18px; margin-left: -18px; background: var(--surface); }
-td.text { text-align: left; white-space: normal; min-width: 260px; }
+th:first-child { text-align: left; position: sticky; left: 0; padding-left: 8px; background: var(--surface); }
+th.text { text-align: left; }
+td.text { text-align: left; white-space: normal; min-width: 240px; }
 tbody th { font-weight: 500; }
 tbody tr:last-child > * { border-bottom: 0; }
 td small { display: block; color: var(--muted); font-size: 11px; font-weight: 400; }
@@ -135,7 +145,9 @@ td.up { color: var(--good); } td.down { color: var(--bad); }
 .pairs dt { color: var(--muted); }
 .pairs dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 .example { border-top: 1px solid var(--grid); padding-top: 10px; margin-top: 10px; }
-.example:first-of-type { border-top: 0; margin-top: 0; }
+.example:first-of-type { border-top: 0; margin-top: 0; padding-top: 0; }
+.example h3 { margin-top: 4px; }
+.example .note { margin: 6px 0 2px; }
 .example .sides { display: grid; grid-template-columns: 1fr 1.5fr; gap: 0 24px; }
 .example ol { margin: 0; padding-left: 22px; font-size: 13.5px; }
 .example li.hit { font-weight: 650; } .example li.hit::marker { color: var(--good); }
@@ -146,10 +158,10 @@ pre { background: var(--soft); border-radius: 6px; padding: 10px 12px; margin: 6
   font: 12.5px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 pre.wrap { white-space: pre-wrap; overflow-wrap: anywhere; }
 summary { cursor: pointer; color: var(--muted); font-size: 13px; }
-@media (max-width: 760px) { main { padding: 16px 12px 32px; } .cards { grid-template-columns: minmax(0, 1fr); gap: 12px; }
-  .verdict { padding: 14px 14px; } .verdict .headline { font-size: 17px; } .card { padding: 14px; }
+@media (max-width: 760px) { main { padding: 16px 12px 32px; } .cards { grid-template-columns: minmax(0, 1fr); }
+  .verdict { padding: 14px 14px; } .verdict .headline { font-size: 17px; } .card { padding: 14px; margin-bottom: 12px; }
   .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 8px; } .tile { padding: 10px 12px; } .tile dd { font-size: 20px; }
-  .scroll { margin: 0 -14px; padding: 0 14px; } th:first-child { left: -14px; padding-left: 14px; }
+  th, td { padding: 7px 7px; } td.text { min-width: 150px; }
   .example .sides { grid-template-columns: 1fr; } .only-wide { display: none; } .only-narrow { display: block; } }
 @media print { body { background: none; } .card, .tile, .verdict { break-inside: avoid; } }
 """

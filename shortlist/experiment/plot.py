@@ -6,7 +6,8 @@ picture serves light and dark. Equal input gives equal bytes: no dates, and a fi
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -20,10 +21,25 @@ from matplotlib.figure import Figure
 ROLES = ("ink", "muted", "grid", "accent", "other", "loss", "good", "second")
 PAINT = {role: f"#0{i}0{i}0{i}" for i, role in enumerate(ROLES, 1)}
 LINES = ("accent", "second", "good", "muted", "loss")  # colours of curves, the first for the one to look at
-WIDTH = 460.0  # of a plot in SVG units; type of 11 units then reads well in a column, and on a phone
-TYPE = 11.0
-STYLE = {"svg.fonttype": "none", "font.size": TYPE, "axes.linewidth": 0.8, "font.family": "DejaVu Sans"}
+WIDTH = 420.0  # of a plot in SVG units; type of 12 units then reads well in a column, and on a phone
+TYPE = 12.0
+SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.size": TYPE - 1,
+    "axes.linewidth": 0.8,
+    "font.family": "DejaVu Sans",
+}
+LONGEST = 22  # characters of a row name
 Point: TypeAlias = tuple[float, float, float | None, float | None]  # of a curve: x, value, low, high
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    """matplotlib's own defaults and ours, whatever the machine's settings file says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(SETTINGS)
+        yield
 
 
 @dataclass(frozen=True)
@@ -37,6 +53,7 @@ class Bar:
     strong: bool = False
 
 
+@_settings()
 def bars(name: str, rows: Sequence[Bar], *, about: str, start: float = 0.0, digits: int = 4) -> str:
     """Horizontal bars with their intervals, in the given order from the top. start: where the axis begins."""
     figure, axes = _figure(len(rows) * 26.0 + 34.0, left=_margin([row.name for row in rows]), bottom=26.0)
@@ -65,6 +82,7 @@ def bars(name: str, rows: Sequence[Bar], *, about: str, start: float = 0.0, digi
     return _svg(figure, name, about)
 
 
+@_settings()
 def funnel(name: str, steps: Sequence[tuple[str, float, float]], *, about: str) -> str:
     """What is left of the targets, stage by stage. steps: (title, share left, share lost at this stage), from the top."""
     figure, axes = _figure(len(steps) * 34.0 + 8.0, left=_margin([title for title, _, _ in steps]), bottom=4.0)
@@ -81,6 +99,7 @@ def funnel(name: str, steps: Sequence[tuple[str, float, float]], *, about: str) 
     return _svg(figure, name, about)
 
 
+@_settings()
 def lines(
     name: str,
     series: Mapping[str, Sequence[Point]],
@@ -124,6 +143,7 @@ class Span:
     role: str
 
 
+@_settings()
 def timeline(
     name: str,
     rows: Sequence[str],
@@ -174,7 +194,7 @@ def _moments(start: float, end: float, most: int) -> tuple[list[float], list[str
 
 def _margin(names: Sequence[str]) -> float:
     """Room for row names at the left."""
-    return min(max([len(name) for name in names], default=0) * 6.6 + 12.0, WIDTH * 0.4)
+    return min(max([len(name) for name in names], default=0), LONGEST) * 7.2 + 12.0
 
 
 def _figure(
@@ -195,7 +215,9 @@ def _figure(
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:
     """Names at the left, the first at the top, and no frame."""
-    axes.set_yticks(range(len(names)), [name if len(name) <= 26 else name[:25] + "…" for name in names])
+    axes.set_yticks(range(len(names)), [name if len(name) <= LONGEST else name[: LONGEST - 1] + "…" for name in names])
+    for text in axes.get_yticklabels():
+        text.set_parse_math(False)  # a dollar sign in a name is a dollar sign
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", colors=PAINT["ink"], labelsize=TYPE)
     for spine in axes.spines.values():
@@ -204,9 +226,8 @@ def _rows(axes: Axes, names: Sequence[str]) -> None:
 
 def _svg(figure: Figure, name: str, about: str, css: str = "plot") -> str:
     """The figure as an `<svg>` element for a page: scalable, described, in the page's fonts and colours, ids its own."""
-    style: dict[Any, Any] = {**STYLE, "svg.hashsalt": name}
-    with matplotlib.rc_context(style):
-        out = io.StringIO()
+    out = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = out.getvalue()
     text = text[text.index("<svg") :]

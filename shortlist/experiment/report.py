@@ -54,28 +54,22 @@ def render(
 ) -> str:
     """The page, from the contents of the four files."""
     found = verdict.judge(metrics, funnel)
-    cards = [
-        _ranking_card(metrics, found),
-        _funnel_card(funnel),
+    blocks = [
+        page.beside([_ranking_card(metrics, found), _paired_card(metrics)], [_funnel_card(funnel)]),
         _systems_card(metrics, found),
-        _sources_card(funnel),
-        _paired_card(metrics),
-        _slices_card(metrics, found),
-        _windows_card(details, found),
-        _importance_card(details),
-        _learning_card(details),
+        page.beside(
+            [_sources_card(funnel), _slices_card(metrics, found), _learning_card(details)],
+            [_windows_card(details, found), _importance_card(details)],
+        ),
         _timeline_card(metrics),
         _examples_card(details),
-        _cost_card(metrics),
-        _provenance_card(metrics, recipe, details),
+        page.beside([_cost_card(metrics)], [_provenance_card(metrics, recipe, details)]),
     ]
     body = (
         _header(metrics, recipe)
         + _verdict_box(found, details)
         + _tiles(metrics, funnel, found)
-        + '<div class="cards">\n'
-        + "\n".join(card for card in cards if card)
-        + "\n</div>"
+        + "\n".join(block for block in blocks if block)
     )
     return page.document(f"{_title(recipe)} · Shortlist", body)
 
@@ -120,12 +114,10 @@ def _tiles(metrics: Mapping[str, Any], funnel: Mapping[str, Any], found: Verdict
         tiles.append(page.tile("Recall of the pool", f"{funnel['recall@pool']:.1%}", size))
     for name, value in funnel.items():
         if name.startswith("oracle_") and value is not None:
-            tiles.append(
-                page.tile(f"Ceiling: {verdict.label(name[7:])}", _number(value), "if the pool were ordered perfectly")
-            )
+            tiles.append(page.tile(f"Ceiling: {verdict.label(name[7:])}", _number(value), "if ordered perfectly"))
     for name in pipeline:
         if name.startswith("coverage"):
-            tiles.append(page.tile(verdict.label(name), f"{pipeline[name]['value']:.1%}", "of the catalogue is shown"))
+            tiles.append(page.tile(verdict.label(name), f"{pipeline[name]['value']:.1%}", "of the catalogue"))
             break
     return f'<dl class="tiles">{"".join(tiles)}</dl>\n' if tiles else ""
 
@@ -190,7 +182,6 @@ def _systems_card(metrics: Mapping[str, Any], found: Verdict) -> str:
         "Every system, every metric",
         page.table(heads, rows),
         "Small: 95% interval over users. Blue: best of its column.",
-        wide=True,
     )
 
 
@@ -357,7 +348,6 @@ def _timeline_card(metrics: Mapping[str, Any]) -> str:
         "Timeline",
         "".join(pictures) + key,
         "Nothing right of a grey bar was known to what was trained there (UTC)." + cut,
-        wide=True,
     )
 
 
@@ -365,6 +355,7 @@ def _examples_card(details: Mapping[str, Any]) -> str:
     shown = []
     for example in details.get("examples") or []:
         history = "".join(f"<li>{page.esc(title)}</li>" for title in example.get("history") or [])
+        about = "History, newest first" if history else "No history"
         answers = []
         for entry in example.get("recommended") or []:
             entry = entry if isinstance(entry, dict) else {"title": entry}
@@ -377,12 +368,12 @@ def _examples_card(details: Mapping[str, Any]) -> str:
         took = ", ".join(str(title) for title in example.get("targets") or [])
         shown.append(
             f'<div class="example"><h3>User {page.esc(example.get("user", "?"))}{page.esc(when)}</h3><div class="sides">'
-            f'<div><p class="note">History, newest first</p><ol>{history or "<li>none</li>"}</ol></div>'
+            f'<div><p class="note">{about}</p><ol>{history}</ol></div>'
             f'<div><p class="note">Recommended, and who found it</p><ol>{"".join(answers)}</ol></div></div>'
             + (f'<p class="note">Taken afterwards: {page.esc(took)}</p>' if took else "")
             + "</div>"
         )
-    return page.card("A few users", "".join(shown), wide=True) if shown else ""
+    return page.card("A few users", "".join(shown)) if shown else ""
 
 
 def _cost_card(metrics: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from shortlist.core.batch import Batch, Columns
 from shortlist.core.component import param
 from shortlist.core.contracts import Feature, State
-from shortlist.data.catalogue import NEVER, Table
+from shortlist.data.catalogue import NEVER, Catalogue, Table
 
 
 @dataclass
@@ -47,9 +47,25 @@ class Attributes(Feature):
 
 def useful(table: Table) -> list[str]:
     """Columns that a ranker can learn from: numbers, moments, and categories whose values repeat."""
-    names = table.of_kind("number", "moment")
-    for name in table.of_kind("category"):
+    names = {*table.of_kind("number", "moment"), *groups(table)}
+    return [name for name in table.columns if name in names]
+
+
+def groups(table: Table, *kinds: str) -> list[str]:
+    """Category columns (or those of other kinds) with more than one value, which several rows share."""
+    names = []
+    for name in table.of_kind(*(kinds or ("category",))):
         vocabulary = table.columns[name].vocabulary
         if vocabulary is not None and 1 < len(vocabulary) <= max(2, table.listed // 2):
             names.append(name)
-    return [name for name in table.columns if name in names]
+    return names
+
+
+def expanded(keys: list[str], catalogue: Catalogue) -> list[str]:
+    """Keys with `item.*` and `user.*` written out: one key for every category column with shared values."""
+    made = []
+    for key in keys:
+        title = next((title for title in ("item", "user") if f"{title}.*" in key), "")
+        table = catalogue.items if title == "item" else catalogue.users
+        made += [key.replace(f"{title}.*", f"{title}.{name}") for name in groups(table)] if title else [key]
+    return made

@@ -10,6 +10,7 @@ import numpy as np
 from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.component import hidden, param
 from shortlist.core.contracts import Feature, FitContext, Fold, State
+from shortlist.feature.attributes import expanded
 from shortlist.state.fold.count import Count
 from shortlist.state.fold.decay import Decay
 from shortlist.state.fold.window import Window
@@ -21,7 +22,7 @@ class Counts(Feature):
     """Column `<event>/<key>/<horizon>` for every key and horizon. With `trend`, `<...>:trend` = (short + 1) / (long + 1) of
     neighbouring half-lives; with `share`, `<...>:share` = the count over the same count of all keys together."""
 
-    by: list[str] = param(["item"], "keys: item, user, item.<attribute> ...; two of them as 'user.age x item'")
+    by: list[str] = param(["item"], "keys: item, user, item.<attribute>, item.* (every category) ...; two of them as 'user.age x item'")
     event: tuple[str, ...] = param((), "event kinds to count; the positive kinds when empty")
     half_life: list[str] = param(["1h", "1d", "7d"], "half-lives of decayed counts", duration=True)
     window: list[str] = param([], "lengths of plain windows of six tiles", duration=True)
@@ -29,12 +30,14 @@ class Counts(Feature):
     trend: bool = param(True, "also the ratio of neighbouring half-lives")
     share: bool = param(False, "also the share of the count of all keys together")
     _events: tuple[str, ...] = hidden(())
+    _keys: list[str] = hidden([])
 
     def folds(self, ctx: FitContext) -> Sequence[Fold]:
         """One aggregate per key and horizon."""
         self._events = tuple(self.event) or ctx.positive
+        self._keys = expanded(self.by, ctx.catalogue)
         folds: list[Fold] = []
-        for key in self.by:
+        for key in self._keys:
             folds += [self._fold(columns_of(key), horizon) for horizon in self._horizons()]
         if self.share:
             folds += [self._fold((), horizon) for horizon in self._horizons()]
@@ -55,7 +58,7 @@ class Counts(Feature):
         columns: Columns = {}
         time = batch.time if batch.n == 1 else batch.spread(batch.time)
         label = "+".join(self._events)
-        for key in self.by:
+        for key in self._keys:
             by = columns_of(key)
             keys = state.keys(by, batch)
             before: Array | None = None

@@ -10,7 +10,7 @@ from numba import njit
 from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.component import hidden, param
 from shortlist.core.contracts import Feature, FitContext, History, State
-from shortlist.data.catalogue import Table
+from shortlist.feature.attributes import groups
 
 
 @dataclass
@@ -44,23 +44,13 @@ class Pair(Feature):
         made = _affinity(batch, history, ones, batch.item, own, history.items, size)
         columns |= {"pair/count": made[0] * batch.spread(np.maximum(length, 1)), "pair/since": made[1], "pair/steps": made[2]}
         table = state.catalogue.items
-        for name in groups(table) if "*" in self.attributes else self.attributes:
+        for name in groups(table, "category", "tags") if "*" in self.attributes else self.attributes:
             offsets, codes = table.tags(name, batch.item)
             history_offsets, history_codes = table.tags(name, history.items)
             width = len(table.column(name, "feature.pair").vocabulary or ())
             share, since, steps = _affinity(batch, history, offsets, codes, history_offsets, history_codes, width)
             columns |= {f"pair/{name}/share": share, f"pair/{name}/since": since, f"pair/{name}/steps": steps}
         return columns
-
-
-def groups(table: Table) -> list[str]:
-    """Category and tags columns whose values several items share."""
-    names = []
-    for name in table.of_kind("category", "tags"):
-        vocabulary = table.columns[name].vocabulary
-        if vocabulary is not None and 1 < len(vocabulary) <= max(2, table.listed // 2):
-            names.append(name)
-    return names
 
 
 def _affinity(

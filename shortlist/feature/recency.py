@@ -10,6 +10,7 @@ import numpy as np
 from shortlist.core.batch import Batch, Columns
 from shortlist.core.component import hidden, param
 from shortlist.core.contracts import Feature, FitContext, Fold, State
+from shortlist.feature.attributes import expanded
 from shortlist.state.fold.last import Last
 from shortlist.state.keys import columns_of
 
@@ -18,14 +19,16 @@ from shortlist.state.keys import columns_of
 class Recency(Feature):
     """Column `<event>/<key>/since` for every key: seconds, NaN when the key has had no such event."""
 
-    by: list[str] = param(["item", "user"], "keys: item, user, item.<attribute> ...; two of them as 'user x item'")
+    by: list[str] = param(["item", "user"], "keys: item, user, item.<attribute>, item.* (every category) ...; two of them as 'user x item'")
     event: tuple[str, ...] = param((), "event kinds; the positive kinds when empty")
     _events: tuple[str, ...] = hidden(())
+    _keys: list[str] = hidden([])
 
     def folds(self, ctx: FitContext) -> Sequence[Fold]:
         """One aggregate per key."""
         self._events = tuple(self.event) or ctx.positive
-        return [Last(columns_of(key), self._events) for key in self.by]
+        self._keys = expanded(self.by, ctx.catalogue)
+        return [Last(columns_of(key), self._events) for key in self._keys]
 
     def compute(self, batch: Batch, state: State) -> Columns:
         """float32 columns of length m."""
@@ -35,5 +38,5 @@ class Recency(Feature):
             f"{label}/{key}/since": state.read(
                 Last(columns_of(key), self._events).name, state.keys(columns_of(key), batch), time
             ).astype(np.float32)
-            for key in self.by
+            for key in self._keys
         }

@@ -204,11 +204,13 @@ def _timer(trace: Trace | None) -> Callable[[str], AbstractContextManager[None]]
 def _joined(bans: list[Mask], n: int) -> tuple[Array, Array]:
     """Several ragged ban lists as one."""
     if len(bans) == 1:
-        assert bans[0].offsets is not None and bans[0].items is not None
+        assert bans[0].offsets is not None
+        assert bans[0].items is not None
         return bans[0].offsets, bans[0].items
     owners, items = [], []
     for ban in bans:
-        assert ban.offsets is not None and ban.items is not None
+        assert ban.offsets is not None
+        assert ban.items is not None
         owners.append(np.repeat(np.arange(n), np.diff(ban.offsets)))
         items.append(ban.items)
     owner, item = np.concatenate(owners), np.concatenate(items)

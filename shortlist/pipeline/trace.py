@@ -35,7 +35,10 @@ class Trace:
     def why(self, item: int, filters: list[str], request: int = 0) -> dict[str, object]:
         """The fate of one item (code) in one request: its sources with scores and ranks, who dropped it, its place after the
         ranker and in the answer."""
-        assert self.pool is not None and self.dropped is not None and self.ranked is not None and self.answer is not None
+        assert self.pool is not None
+        assert self.dropped is not None
+        assert self.ranked is not None
+        assert self.answer is not None
         told: dict[str, object] = {"found": False}
         row = _row(self.pool, item, request)
         if row < 0:

@@ -18,6 +18,8 @@ from shortlist.core.contracts import FitContext, Frame, split
 from shortlist.core.errors import ConfigError
 
 BY_REQUEST = ("YetiRank", "QuerySoftMax", "QueryRMSE", "PairLogit")
+METRIC = "NDCG:top=10;type=Base"
+STEP = 20  # trees between two looks at the newer frame
 PARALLEL = 20_000  # rows from which prediction pays for a second thread
 
 
@@ -31,7 +33,7 @@ class Catboost:
     depth: int = param(6, "depth of the oblivious trees", low=1, high=12)
     l2: float = param(5.0, "L2 regularisation of the leaves", low=0.0)
     columns: float = param(1.0, "share of the features tried at each level", low=0.05, high=1.0)
-    patience: int = param(60, "trees without gain on the newer frame after which to stop; 0 = never", low=0)
+    bins: int = param(128, "values that a number is cut into", low=8, high=254)
     one_hot: int = param(16, "categories with at most so many values are split one by one", low=2, high=255)
     ctr: bool = param(False, "also encode larger categories by label statistics inside CatBoost (slow; the state's rates do the same)")
     drop: list[str] = param([], "feature columns to leave out, by exact name or prefix ending in *")
@@ -65,21 +67,25 @@ class Catboost:
             "one_hot_max_size": self.one_hot,
             "max_ctr_complexity": 1,
             "boosting_type": "Plain",
+            "border_count": self.bins,
             "thread_count": self.threads or os.cpu_count() or 1,
             "allow_writing_files": False,
             "logging_level": "Silent",
         }
-        if valid is not None:
-            options |= {"eval_metric": "NDCG:top=10;hints=skip_train~true", "metric_period": 10}
-            if self.patience:
-                options |= {"od_type": "Iter", "od_wait": self.patience, "use_best_model": True}
         model = CatBoost(options)
-        model.fit(self._pool(frame), eval_set=None if valid is None else self._pool(valid))
+        model.fit(self._pool(frame))
         self._model = model
         if valid is not None:
-            self.trees = int(model.tree_count_)
-            scores = model.get_evals_result().get("validation", {})
-            self.curve = {name: [float(value) for value in values] for name, values in scores.items()}
+            self._choose(self._pool(valid))
+
+    def _choose(self, valid: Pool) -> None:
+        """Cut the model to the number of trees with the best NDCG@10 on a newer frame."""
+        values = self._model.eval_metrics(valid, [METRIC], eval_period=STEP)[METRIC]
+        trees = [min(i * STEP + 1, self.iterations) for i in range(len(values) - 1)] + [self.iterations]
+        best = int(np.argmax(values))
+        self.trees = trees[best]
+        self.curve = {"iteration": [float(count) for count in trees], "valid": [float(value) for value in values]}
+        self._model.shrink(self.trees)
 
     def _dropped(self, name: str) -> bool:
         return any(name == entry or (entry.endswith("*") and name.startswith(entry[:-1])) for entry in self.drop)

@@ -1,0 +1,218 @@
+"""The engine: a bundle and its state, in one process. `recommend` answers, `track` learns; the next answer knows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from shortlist.core import rows
+from shortlist.core.batch import Array, Batch, Columns
+from shortlist.core.contracts import Mask
+from shortlist.core.errors import ConfigError, DataError, choices
+from shortlist.core.units import moment
+from shortlist.data.catalogue import Catalogue
+from shortlist.pipeline.bundle import Bundle
+from shortlist.pipeline.pipeline import Pipeline
+from shortlist.pipeline.trace import Trace
+from shortlist.state.state import State
+
+MOST = 1000  # items in one answer
+KEYS = {"user_id", "item_id", "time", "event", "value"}
+
+
+class Engine:
+    """The same pipeline and state that were trained and measured, for one request at a time or for many.
+
+    clock: gives "now" in unix seconds for requests and events without a time; by default the time of the latest event known,
+    so that a bundle of old data answers as of its data.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, state: State, *, k: int = 10, chunk: int = 256, context: Sequence[str] = (),
+        name: str = "", clock: Callable[[], float] | None = None,
+    ) -> None:  # fmt: skip
+        self.pipeline = pipeline
+        self.state = state
+        self.k = k
+        self.chunk = chunk
+        self.context = tuple(context)
+        self.name = name
+        self._clock = clock
+
+    @classmethod
+    def load(cls, folder: str | Path, *, verify: bool = True, clock: Callable[[], float] | None = None) -> Engine:
+        """An engine on a bundle folder."""
+        bundle = Bundle.load(Path(folder), verify)
+        return cls.of(bundle, clock=clock)
+
+    @classmethod
+    def of(cls, bundle: Bundle, *, clock: Callable[[], float] | None = None) -> Engine:
+        """An engine on a bundle in memory."""
+        recipe = bundle.recipe
+        return cls(
+            bundle.pipeline, bundle.state, k=recipe.pipeline.k, chunk=recipe.pipeline.chunk, context=recipe.data.context,
+            name=bundle.name, clock=clock,
+        )  # fmt: skip
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Items, users, event kinds and context values, as known now."""
+        return self.state.catalogue
+
+    def now(self) -> int:
+        """Unix seconds of a request or event that does not say."""
+        return int(self._clock()) if self._clock is not None else max(self.state.now, 0)
+
+    def recommend(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer one request: `{"user_id", "k", "time", "context": {}, "exclude": [item ids], "explain": bool}`, all optional.
+
+        Returns `{"user_id", "items": [{"item_id", "score", "sources"}], "time", "bundle", "took_ms"}`. An unknown user, and a
+        short list, are not errors.
+        """
+        started = time.perf_counter()
+        known = {"user_id", "k", "time", "context", "exclude", "explain"}
+        unknown = set(request) - known
+        if unknown:
+            raise ConfigError(f"request: unknown field {sorted(unknown)[0]!r}; fields: {choices(sorted(known))}")
+        k = request.get("k", self.k)
+        if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= MOST:
+            raise ConfigError(f"request: k must be a whole number from 1 to {MOST}, not {k!r}")
+        batch = self._asked([request.get("user_id")], request.get("time"), request.get("context") or {})
+        exclude = self.catalogue.items.ids.codes(list(request.get("exclude") or []))
+        trace = Trace() if request.get("explain") else None
+        answer = self._answer(batch, k, exclude[exclude >= 0], trace)
+        names = self.catalogue.items.ids
+        items: list[dict[str, Any]] = []
+        for row in range(answer.m):
+            entry = {"item_id": names.name(int(answer.item[row])), "score": float(answer.cand["score"][row])}
+            if trace is not None:
+                entry["why"] = trace.why(int(answer.item[row]), list(self.pipeline.filters))
+            items.append(entry)
+        return {
+            "user_id": request.get("user_id"),
+            "items": items,
+            "time": int(batch.time[0]),
+            "bundle": self.name,
+            "took_ms": round(1000 * (time.perf_counter() - started), 3),
+        }
+
+    def _answer(self, batch: Batch, k: int, exclude: Array, trace: Trace | None = None) -> Batch:
+        """The pipeline's answer without some items: asked for as many more, so that the list is not short for it."""
+        if not len(exclude):
+            return self.pipeline.recommend(batch, self.state, k, trace)
+        answer = self.pipeline.recommend(batch, self.state, k + len(exclude), trace)
+        answer = answer.keep(Mask(None, np.array([0, len(exclude)]), exclude).allows(answer))
+        return answer.take(np.flatnonzero(rows.run_place(answer.offsets) < k))
+
+    def _asked(self, users: Sequence[Any], at: Any, context: Mapping[str, Any]) -> Batch:
+        """Requests as a batch: outside ids to codes, -1 where unknown."""
+        for name in context:
+            if name not in self.context:
+                raise ConfigError(f"request: unknown context {name!r}; choices: {choices(self.context)}")
+        codes = np.array([-1 if user is None else self.catalogue.users.ids.code(user) for user in users], dtype=np.int32)
+        columns: Columns = {}
+        for name in self.context:
+            columns[name] = np.repeat(self._context(name, context.get(name)), len(codes))
+        return Batch.of(codes, np.array(self.now() if at is None else moment(at), dtype=np.int64), **columns)
+
+    def _context(self, name: str, value: Any) -> Array:
+        """One context value as (1,): a category's code (-1 = unknown or not given), or a number (NaN = not given)."""
+        vocabulary = self.catalogue.context.get(name)
+        if vocabulary is not None:
+            return np.array([-1 if value is None else vocabulary.code(value)], dtype=np.int32)
+        if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
+            raise ConfigError(f"request: context {name!r} must be a number, not {value!r}")
+        return np.array([np.nan if value is None else value], dtype=np.float32)
+
+    def recommend_all(
+        self, users: Iterable[Any] | None = None, k: int | None = None, at: Any = None,
+        progress: Callable[..., Iterable[Any]] | None = None,
+    ) -> pl.DataFrame:  # fmt: skip
+        """Answers for many users (all known ones by default) at one time: user_id, item_id, rank, score, source."""
+        names = self.catalogue.users.ids.series().to_list() if users is None else list(users)
+        starts = list(range(0, len(names), self.chunk))
+        parts = []
+        for start in progress(starts, "recommend", len(starts)) if progress is not None else starts:
+            part = names[start : start + self.chunk]
+            answer = self.pipeline.recommend(self._asked(part, at, {}), self.state, k or self.k)
+            parts.append(self._table(answer, part))
+        return pl.concat(parts) if parts else self._table(self.pipeline.recommend(self._asked([], at, {}), self.state, 1), [])
+
+    def _table(self, answer: Batch, users: Sequence[Any]) -> pl.DataFrame:
+        own = self.catalogue.users.ids
+        ids = pl.Series([own.like(user) for user in users], dtype=pl.String if own.is_text else pl.Int64, strict=False)
+        found = ["|".join(n for n in self.pipeline.sources if np.isfinite(answer.cand[f"rank_{n}"][i])) for i in range(answer.m)]
+        return pl.DataFrame(
+            {
+                "user_id": ids.gather(answer.owner.astype(np.uint32)),
+                "item_id": self.catalogue.items.ids.names(answer.item),
+                "rank": (rows.run_place(answer.offsets) + 1).astype(np.int32),
+                "score": answer.cand["score"].astype(np.float32),
+                "source": pl.Series(found, dtype=pl.String),
+            }
+        )
+
+    def track(self, events: Iterable[Mapping[str, Any]]) -> int:
+        """Fold events in, in the order given: `{"user_id", "item_id", "event", "time", "value", ...context}`. New users and
+        items are taken in. All are checked before any is: DataError names the first bad one. Returns how many were folded."""
+        listed = list(events)
+        self.state.apply(self.encoded(listed))
+        return len(listed)
+
+    def encoded(self, events: Sequence[Mapping[str, Any]]) -> Columns:
+        """Events as log columns; checked first, so that a bad batch changes nothing."""
+        kinds = self.catalogue.kinds
+        only = str(kinds.name(0)) if len(kinds) == 1 else None
+        times, values, kind_codes = [], [], []
+        for i, event in enumerate(events):
+            where = f"events[{i}]"
+            for key in ("user_id", "item_id"):
+                if event.get(key) is None or isinstance(event[key], bool | float | list | dict):
+                    raise DataError(f"{where}: {key} must be an id, not {event.get(key)!r}")
+            kind = event.get("event", only)
+            if kind is None or kinds.code(kind) < 0:
+                raise DataError(f"{where}: unknown event {kind!r}; choices: {choices(kinds.series().to_list())}")
+            value = event.get("value")
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value)):
+                raise DataError(f"{where}: value must be a finite number, not {value!r}")
+            at = event.get("time")
+            times.append(self.now() if at is None else moment(at))
+            values.append(np.nan if value is None else value)
+            kind_codes.append(kinds.code(kind))
+        self._same_ids(events)
+        columns: Columns = {
+            "user": np.array([self.catalogue.users.add(event["user_id"]) for event in events], dtype=np.int32),
+            "item": np.array([self.catalogue.items.add(event["item_id"]) for event in events], dtype=np.int32),
+            "time": np.array(times, dtype=np.int64),
+            "kind": np.array(kind_codes, dtype=np.int8),
+            "value": np.array(values, dtype=np.float32),
+        }
+        for name in self.catalogue.context:
+            vocabulary = self.catalogue.context[name]
+            given = [event.get(name) for event in events]
+            columns[name] = np.array([-1 if value is None else vocabulary.add(value) for value in given], dtype=np.int32)
+        return columns
+
+    def _same_ids(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse text ids where the data have integers, before any event is taken in."""
+        for key, table in (("user_id", self.catalogue.users), ("item_id", self.catalogue.items)):
+            if table.ids.is_text or not len(table.ids):
+                continue
+            for i, event in enumerate(events):
+                if isinstance(table.ids.like(event[key]), str):
+                    raise DataError(f"events[{i}]: {key} {event[key]!r} is text, but the ids of this bundle are integers")
+
+    def trace(self, request: Mapping[str, Any], item_id: Any) -> dict[str, Any]:
+        """Why an item is in the answer of a request, or why not: missed, filtered by whom, or at which place it was ranked."""
+        batch = self._asked([request.get("user_id")], request.get("time"), request.get("context") or {})
+        trace = Trace()
+        self.pipeline.recommend(batch, self.state, request.get("k", self.k), trace)
+        code = self.catalogue.items.ids.code(item_id)
+        if code < 0:
+            return {"item_id": item_id, "found": False, "reason": "unknown item"}
+        return {"item_id": item_id, **trace.why(code, list(self.pipeline.filters))}
