@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -124,6 +125,8 @@ def _download(home: Home, archive: Path, progress: Progress) -> None:
             )
         part.replace(archive)
     except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
         reason = getattr(error, "reason", None) or str(error) or type(error).__name__
         raise DataError(
             f"cannot reach {home.url} ({reason}); download it yourself from there into {archive.parent} and run this again"

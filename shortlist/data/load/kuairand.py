@@ -12,8 +12,10 @@ time before that day**: their order and end are real, their pace is not, and the
 Protocols. Retrieval: the targets are long views of 7-8 May, everything before known, seen videos stay. Click rate: given
 the exposures of 7-8 May, predict click and long view with the state as of each exposure.
 
-Caveats: 5,827 exposures are there twice (kept as found), 250 long views come without a click. Only videos of the random
-pool are here, so feeds have gaps. `video_duration` is in milliseconds; `tag_first` is the first of a video's tags.
+Caveats: days are Chinese ones: 7 May begins at 2022-05-06T16:00 UTC (the `date` column of the file agrees but for 116
+exposures around midnight). 5,827 exposures are there twice (kept as found), 250 long views come without a click. Only
+videos of the random pool are here, so feeds have gaps. `video_duration` is in milliseconds; `tag_first` is the first of a
+video's tags.
 """
 
 from pathlib import Path
