@@ -4,12 +4,13 @@ Built only from the run's files: `metrics.json`, `funnel.json`, `recipe.json` (t
 file does not hold is left out. Equal files give equal bytes.
 
 `details.json`, every entry optional: `command` (text) · `notes` [sentence] · `importance` [{"feature", "gain"}] · `learning`
-{"iteration": [], "train": [], "valid": []} · `windows` [{"from", "until", "requests", "systems": {name: {metric: figure}}}] ·
-`examples` [{"user", "time", "history": [title], "recommended": [{"title", "sources": [name], "hit": bool}], "targets": [title]}].
+{ranker: {"iteration": [], "train": [], "valid": []}} · `windows` [{"from", "until", "requests", "systems": {name: {metric: figure}}}] ·
+`examples` [{"user", "time", "history": [title], "recommended": [{"title", "source": "name|name", "hit": bool}], "targets": [title]}].
 """
 
 import json
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def render(
     """The page, from the contents of the four files."""
     found = verdict.judge(metrics, funnel)
     blocks = [
-        page.beside([_ranking_card(metrics, found), _paired_card(metrics)], [_funnel_card(funnel)]),
+        page.beside([_ranking_card(metrics, found), _paired_card(metrics, found)], [_funnel_card(funnel)]),
         _systems_card(metrics, found),
         page.beside(
             [_sources_card(funnel), _slices_card(metrics, found), _learning_card(details)],
@@ -63,7 +64,7 @@ def render(
         ),
         _timeline_card(metrics),
         _examples_card(details),
-        page.beside([_cost_card(metrics)], [_provenance_card(metrics, recipe, details)]),
+        page.beside([_cost_card(metrics, funnel)], [_provenance_card(metrics, recipe, details)]),
     ]
     body = (
         _header(metrics, recipe)
@@ -71,22 +72,23 @@ def render(
         + _tiles(metrics, funnel, found)
         + "\n".join(block for block in blocks if block)
     )
-    return page.document(f"{_title(recipe)} · Shortlist", body)
+    return page.document(f"{_title(metrics, recipe)} · Shortlist", body)
 
 
-def _title(recipe: Mapping[str, Any]) -> str:
-    name = recipe.get("name")
-    return str(name) if isinstance(name, str) and name else "Backtest"
+def _title(metrics: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
+    names = (metrics.get("title"), recipe.get("title"), "Backtest")
+    return next(str(name) for name in names if name)
 
 
 def _header(metrics: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
-    facts = [f"{metrics['requests']:,} requests"] if "requests" in metrics else []
+    facts = [str(metrics["name"])] if metrics.get("name") else []
+    facts += [f"{metrics['requests']:,} requests"] if "requests" in metrics else []
     tests = metrics.get("timeline", {}).get("test", [])
     if tests:
         facts.append(f"tested {_moment(tests[0][0])} – {_moment(tests[-1][1])} UTC")
     if len(tests) > 1:
         facts.append(f"{len(tests)} windows")
-    return f"<header><h1>{page.esc(_title(recipe))}</h1><p>{page.esc(' · '.join(facts))}</p></header>\n"
+    return f"<header><h1>{page.esc(_title(metrics, recipe))}</h1><p>{page.esc(' · '.join(facts))}</p></header>\n"
 
 
 def _verdict_box(found: Verdict, details: Mapping[str, Any]) -> str:
@@ -104,7 +106,7 @@ def _verdict_box(found: Verdict, details: Mapping[str, Any]) -> str:
 def _tiles(metrics: Mapping[str, Any], funnel: Mapping[str, Any], found: Verdict) -> str:
     """The key figures: quality of the pipeline, the ceiling of the pool, and the cost of a request."""
     pipeline = runfiles.figures(metrics.get("systems", {}).get(PIPELINE, {}))
-    order = [found.metric, *sorted((name for name in pipeline if name != found.metric), key=_place)]
+    order = [found.metric, *(name for name in _metric_names([pipeline], found.metric) if name != found.metric)]
     tiles = [
         page.tile(verdict.label(name), _number(pipeline[name]["value"]), _range(pipeline[name]))
         for name in [name for name in order if name in pipeline and _place(name) < len(SHOWN_FIRST)][:3]
@@ -156,7 +158,7 @@ def _funnel_card(funnel: Mapping[str, Any]) -> str:
 
 def _systems_card(metrics: Mapping[str, Any], found: Verdict) -> str:
     systems = _sorted(metrics, found.metric)
-    names = _metric_names(system for _, system in systems)
+    names = _metric_names((system for _, system in systems), found.metric)
     if not names:
         return ""
     best = {}
@@ -208,9 +210,9 @@ def _source_rows(funnel: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
-def _paired_card(metrics: Mapping[str, Any]) -> str:
+def _paired_card(metrics: Mapping[str, Any], found: Verdict) -> str:
     differences = metrics.get("paired") or {}
-    names = _metric_names(differences.values())
+    names = _metric_names(differences.values(), found.metric)[:3]
     if not names:
         return ""
     rows = []
@@ -247,7 +249,9 @@ def _slices_card(metrics: Mapping[str, Any], found: Verdict) -> str:
         cells = [Cell(verdict.short(title)), *(Cell(_number(f.get("value")), _range(f)) for f in figures)]
         rows.append((PIPELINE if title == PIPELINE else "", cells))
     note = f"{verdict.label(found.metric)}. Warm: users with a history at the time of the request; cold: without."
-    return page.card("Slices of users", page.table(["system", *slices], rows), note)
+    counts = [systems[0][1].get("slices", {}).get(name, {}).get("requests") for name in slices]
+    heads = [name if count is None else f"{name} ({count:,})" for name, count in zip(slices, counts, strict=True)]
+    return page.card("Slices of users", page.table(["system", *heads], rows), note)
 
 
 def _windows_card(details: Mapping[str, Any], found: Verdict) -> str:
@@ -291,43 +295,58 @@ def _importance_card(details: Mapping[str, Any]) -> str:
 
 
 def _learning_card(details: Mapping[str, Any]) -> str:
-    curve = details.get("learning") or {}
-    steps = curve.get("iteration") or []
+    curves = details.get("learning") or {}
+    if any(isinstance(values, list) for values in curves.values()):
+        curves = {"ranker": curves}
+    body = ""
+    for number, (ranker, curve) in enumerate(curves.items()):
+        together = [name for name in ("valid", "train") if name in curve]
+        others = [name for name in curve if name not in ("valid", "train", "iteration")]
+        # Curves of other names may have other units, so each gets axes of its own.
+        for part, names in enumerate([together, *([name] for name in others)]):
+            body += _curves(f"learning-{number}-{part}", ranker, curve, names)
+    return page.card("Learning of the ranker", body) if body else ""
+
+
+def _curves(name: str, ranker: str, curve: Mapping[str, Any], names: list[str]) -> str:
+    """One plot of some curves over the iterations; "" when they are empty."""
     series: dict[str, list[plot.Point]] = {}
-    for name in ("valid", "train"):
-        values = curve.get(name) or []
+    for column in names:
+        values = curve[column] or []
+        steps = curve.get("iteration") or range(len(values))
         points: list[plot.Point] = [
             (float(x), y, None, None) for x, y in zip(steps, values, strict=False) if y is not None
         ]
         if points:
-            series[name] = points
+            series[column] = points
     if not series:
         return ""
-    title = "Learning of the ranker"
-    key = page.legend([(plot.LINES[i], name) for i, name in enumerate(series)])
-    return page.card(title, plot.lines("learning", series, about=title, title="iteration") + key)
+    key = page.legend([(plot.LINES[i], f"{ranker}: {column}") for i, column in enumerate(series)])
+    return plot.lines(name, series, about=f"Learning of {ranker}", title="iteration") + key
 
 
 def _timeline_card(metrics: Mapping[str, Any]) -> str:
     timeline = metrics.get("timeline") or {}
+    if timeline.get("split") == "last":
+        return page.card(
+            "Timeline",
+            "",
+            "The last events of each user are the answers. This leaks across users: for comparison with papers only.",
+        )
     tests = [(units.moment(start), units.moment(end)) for start, end in timeline.get("test") or []]
     if not tests:
         return ""
     cutoffs = sorted(units.moment(time) for time in timeline.get("cutoffs") or [])
-    window = float(timeline.get("window_seconds") or 0.0)
-    first = (
-        float(units.moment(timeline["train_from"]))
-        if timeline.get("train_from")
-        else float(min([*cutoffs, tests[0][0]]))
-    )
+    first = units.moment(timeline["train_from"]) if timeline.get("train_from") else min([*cutoffs, tests[0][0]])
     recent = min([*cutoffs, tests[0][0]])
     # A long history is cut, so that windows of hours or days can be seen.
     start = max(first, recent - 1.5 * (tests[-1][1] - recent))
     rows: list[str] = []
     spans: list[plot.Span] = []
-    for number, cutoff in enumerate(cutoffs, 1):
-        spans += [plot.Span(len(rows), first, cutoff, "other"), plot.Span(len(rows), cutoff, cutoff + window, "second")]
-        rows.append(f"cut-off {number}")
+    for cutoff, following in pairwise([*cutoffs, tests[-1][0]]):
+        end = cutoff + timeline["window_seconds"] if timeline.get("window_seconds") else following
+        spans += [plot.Span(len(rows), first, cutoff, "other"), plot.Span(len(rows), cutoff, end, "second")]
+        rows.append("validation" if following == tests[-1][0] else f"label {len(rows) + 1}")
     for number, (test_from, until) in enumerate(tests, 1):
         spans += [plot.Span(len(rows), first, test_from, "other"), plot.Span(len(rows), test_from, until, "good")]
         rows.append(f"test {number}" if len(tests) > 1 else "test")
@@ -339,16 +358,18 @@ def _timeline_card(metrics: Mapping[str, Any]) -> str:
         for name, width in (("wide", 1080.0), ("narrow", plot.WIDTH))
     ]
     key = page.legend(
-        [("other", "what the sources and the state know"), ("second", "labels of the ranker"), ("good", "test")]
+        [
+            ("other", "what the sources and the state know"),
+            ("second", "labels: what the ranker learns from, and is judged on"),
+            ("good", "test"),
+        ]
     )
+    note = "Nothing right of a grey bar was known to what was trained there (UTC)."
+    note += " The label windows are those of the newest test." if len(tests) > 1 and cutoffs else ""
     cut = (
         f" The history goes back to {_moment(timeline['train_from'])}; the axis begins later." if start > first else ""
     )
-    return page.card(
-        "Timeline",
-        "".join(pictures) + key,
-        "Nothing right of a grey bar was known to what was trained there (UTC)." + cut,
-    )
+    return page.card("Timeline", "".join(pictures) + key, note + cut)
 
 
 def _examples_card(details: Mapping[str, Any]) -> str:
@@ -359,7 +380,8 @@ def _examples_card(details: Mapping[str, Any]) -> str:
         answers = []
         for entry in example.get("recommended") or []:
             entry = entry if isinstance(entry, dict) else {"title": entry}
-            tags = "".join(f'<span class="tag">{page.esc(name)}</span>' for name in entry.get("sources") or [])
+            names = entry.get("sources") or [name for name in str(entry.get("source") or "").split("|") if name]
+            tags = "".join(f'<span class="tag">{page.esc(name)}</span>' for name in names)
             hit = '<span class="tag hit">taken</span>' if entry.get("hit") else ""
             answers.append(
                 f"<li{' class=hit' if entry.get('hit') else ''}>{page.esc(entry.get('title', ''))}{hit}{tags}</li>"
@@ -376,14 +398,20 @@ def _examples_card(details: Mapping[str, Any]) -> str:
     return page.card("A few users", "".join(shown)) if shown else ""
 
 
-def _cost_card(metrics: Mapping[str, Any]) -> str:
+def _cost_card(metrics: Mapping[str, Any], funnel: Mapping[str, Any]) -> str:
     entries = [(name.replace("_", " "), _duration(value)) for name, value in (metrics.get("seconds") or {}).items()]
-    seconds, requests = (metrics.get("seconds") or {}).get("recommend"), metrics.get("requests")
-    if seconds and requests:
-        entries.append(("per request", f"{1000 * seconds / requests:.3g} ms, in batches"))
     if metrics.get("peak_rss_mb") is not None:
         entries.append(("peak memory", f"{metrics['peak_rss_mb']:,.0f} MB"))
-    return page.card("Time and memory", page.pairs(entries)) if entries else ""
+    body = page.pairs(entries) if entries else ""
+    stages: dict[str, float] = {}
+    for name, spent in (funnel.get("ms_per_request") or {}).items():
+        stage = {"source": "sources", "feature": "features"}.get(name.partition(".")[0], name)
+        stages[stage] = stages.get(stage, 0.0) + spent
+    if stages:
+        stages["all"] = sum(stages.values())
+        times = [(name, f"{spent:.3f} ms") for name, spent in stages.items()]
+        body += f"<h3>A request, answered in batches</h3>{page.pairs(times)}"
+    return page.card("Time and memory", body) if body else ""
 
 
 def _provenance_card(metrics: Mapping[str, Any], recipe: Mapping[str, Any], details: Mapping[str, Any]) -> str:
@@ -414,10 +442,11 @@ def _sorted(metrics: Mapping[str, Any], metric: str) -> list[tuple[str, dict[str
     return sorted(metrics.get("systems", {}).items(), key=key)
 
 
-def _metric_names(systems: Iterable[Mapping[str, Any]]) -> list[str]:
-    """All metrics of some systems, the best known first."""
+def _metric_names(systems: Iterable[Mapping[str, Any]], main: str) -> list[str]:
+    """All metrics of some systems: those at the k of the main metric first, and the best known of them first."""
     names = dict.fromkeys(name for system in systems for name in runfiles.figures(dict(system)))
-    return sorted(names, key=_place)
+    shown = (main.partition("@")[2], "", "1")
+    return sorted(names, key=lambda name: (name.partition("@")[2] not in shown, _place(name)))
 
 
 def _place(metric: str) -> int:
@@ -474,7 +503,8 @@ def table(metrics: Mapping[str, Any], funnel: Mapping[str, Any]) -> Group:
 
 
 def _systems_table(metrics: Mapping[str, Any], found: Verdict) -> Table:
-    others = [name for name in _metric_names(metrics.get("systems", {}).values()) if name != found.metric][:2]
+    names = _metric_names(metrics.get("systems", {}).values(), found.metric)
+    others = [name for name in names if name != found.metric][:2]
     systems = Table(box=box.SIMPLE_HEAD, title="Systems", title_justify="left")
     systems.add_column("system", no_wrap=True)
     systems.add_column(f"{verdict.label(found.metric)} \\[95%]", justify="right", no_wrap=True)
