@@ -35,8 +35,8 @@ class Ials(Source):
 
     d: int = param(64, "length of the vectors", low=1, high=1024)
     epochs: int = param(16, "passes over users and items", low=1)
-    alpha0: float = param(0.1, "weight of the pairs that did not happen", low=0)
-    reg: float = param(0.01, "L2 penalty", low=1e-9)
+    alpha0: float = param(0.3, "weight of the pairs that did not happen", low=0)
+    reg: float = param(0.03, "L2 penalty", low=1e-9)
     nu: float = param(1.0, "how the penalty grows with frequency: 0 = not at all, 1 = in proportion", low=0, high=1)
     spread: float = param(0.1, "standard deviation of the first vectors, times sqrt(d)", low=1e-6)
     last: int = param(0, "newest distinct items of the history that are looked at; 0 = all that are kept", low=0)

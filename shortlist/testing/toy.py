@@ -28,8 +28,8 @@ class Small:
     ctx: FitContext
 
     def state(self, folds: Iterable[Fold] = ()) -> State:
-        """The state as of the cut-off."""
-        state = State(self.catalogue, folds)
+        """The state as of the cut-off, with histories long enough to hold everything."""
+        state = State(self.catalogue, folds, history=4096)
         if len(self.log):
             state.apply(self.log.columns)
         return state

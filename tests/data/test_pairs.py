@@ -60,10 +60,10 @@ def test_pairs(seed: int, window: int, within: float, ordered: bool, distance: f
         now=now,
     )
     values, support = np.zeros((size, size)), np.zeros((size, size), dtype=int)
-    for a in range(size):
-        row = slice(got.indptr[a], got.indptr[a + 1])
+    for item in range(size):
+        row = slice(got.indptr[item], got.indptr[item + 1])
         assert (np.diff(got.indices[row]) > 0).all()
-        values[a, got.indices[row]], support[a, got.indices[row]] = got.values[row], got.support[row]
+        values[item, got.indices[row]], support[item, got.indices[row]] = got.values[row], got.support[row]
     np.testing.assert_array_equal(support, count)
     np.testing.assert_allclose(values, weight, rtol=1e-5, atol=1e-9)
 
