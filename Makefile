@@ -30,10 +30,12 @@ $(BIN)/python:
 
 # Stamps: what is installed is installed once, and again when the pins or the project file change.
 $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing what Shortlist needs into $(VENV) (once; some minutes)"
 	$(PIP) -e .
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing what Shortlist and its tests need into $(VENV) (once; some minutes)"
 	$(PIP) -e '.[dev]'
 	@touch $@ $(VENV)/.run
 

@@ -58,7 +58,9 @@ def table(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
     """Rows with the same keys as a table on stdout; numbers to the right."""
     if not rows:
         return
-    shown = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    if title:
+        say(title)
+    shown = Table(box=None, pad_edge=False, header_style="bold")
     for name, value in rows[0].items():
         shown.add_column(name, justify="right" if isinstance(value, int | float) else "left", no_wrap=True)
     for row in rows:
