@@ -161,6 +161,18 @@ def test_window_tiles_begin_where_they_should() -> None:
     assert read.tolist() == [1.0, 0.0]
 
 
+@pytest.mark.parametrize("tiles", [1, 2, 6])
+def test_window_takes_late_events_as_far_back_as_it_reaches(tiles: int) -> None:
+    """One event, then a late one k tiles before it: counted while k < tiles, and never in the newest tile's place."""
+    for back in range(3 * tiles):
+        fold = Window(length="1h", tiles=tiles)
+        times = np.array([START, START - back * 3600 // tiles])
+        fold.update(np.zeros(2, dtype=np.int64), times, np.full(2, np.nan, dtype=np.float32))
+        later = START + np.arange(tiles + 1) * 3600 // tiles
+        read = fold.read(np.zeros(tiles + 1, dtype=np.int64), later, START)
+        assert read.tolist() == [float((wait < tiles) + (back + wait < tiles)) for wait in range(tiles + 1)]
+
+
 @pytest.mark.parametrize("fold", [Count(), Decay(), Window(), Last()])
 def test_unknown_slots_read_as_never_met(fold: Any) -> None:
     blank = np.full(2, np.nan, dtype=np.float32)
