@@ -128,7 +128,7 @@ p { margin: 0 0 8px; }
 .only-narrow { display: none; }
 .scroll { overflow-x: auto; margin: 0 -8px; }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; font-variant-numeric: tabular-nums; }
-th, td { padding: 7px 10px; text-align: right; border-bottom: 1px solid var(--grid); white-space: nowrap; vertical-align: top; }
+th, td { padding: 7px 8px; text-align: right; border-bottom: 1px solid var(--grid); white-space: nowrap; vertical-align: top; }
 thead th { color: var(--muted); font-weight: 500; font-size: 12px; }
 th:first-child { text-align: left; position: sticky; left: 0; padding-left: 8px; background: var(--surface); }
 th.text { text-align: left; }

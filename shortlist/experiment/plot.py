@@ -29,7 +29,7 @@ SETTINGS: dict[Any, Any] = {
     "axes.linewidth": 0.8,
     "font.family": "DejaVu Sans",
 }
-LONGEST = 22  # characters of a row name
+LONGEST = 30  # characters of a row name
 Point: TypeAlias = tuple[float, float, float | None, float | None]  # of a curve: x, value, low, high
 
 
@@ -194,7 +194,7 @@ def _moments(start: float, end: float, most: int) -> tuple[list[float], list[str
 
 def _margin(names: Sequence[str]) -> float:
     """Room for row names at the left."""
-    return min(max([len(name) for name in names], default=0), LONGEST) * 7.2 + 12.0
+    return min(max([len(name) for name in names], default=0), LONGEST) * 6.8 + 14.0
 
 
 def _figure(
@@ -213,9 +213,14 @@ def _figure(
     return figure, axes
 
 
+def _cut(name: str) -> str:
+    """A long name without its middle: beginnings are often alike, and ends tell apart."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2 - 1]}…{name[-(LONGEST // 2) :]}"
+
+
 def _rows(axes: Axes, names: Sequence[str]) -> None:
     """Names at the left, the first at the top, and no frame."""
-    axes.set_yticks(range(len(names)), [name if len(name) <= LONGEST else name[: LONGEST - 1] + "…" for name in names])
+    axes.set_yticks(range(len(names)), [_cut(name) for name in names])
     for text in axes.get_yticklabels():
         text.set_parse_math(False)  # a dollar sign in a name is a dollar sign
     axes.set_ylim(len(names) - 0.5, -0.5)

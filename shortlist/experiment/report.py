@@ -55,12 +55,13 @@ def render(
 ) -> str:
     """The page, from the contents of the four files."""
     found = verdict.judge(metrics, funnel)
+    learning, windows = _learning_card(details), _windows_card(details, found)
     blocks = [
         page.beside([_ranking_card(metrics, found), _paired_card(metrics, found)], [_funnel_card(funnel)]),
         _systems_card(metrics, found),
         page.beside(
-            [_sources_card(funnel), _slices_card(metrics, found), _learning_card(details)],
-            [_windows_card(details, found), _importance_card(details)],
+            [_sources_card(funnel), _slices_card(metrics, found), learning if windows else ""],
+            [windows, _importance_card(details), "" if windows else learning],
         ),
         _timeline_card(metrics),
         _examples_card(details),
@@ -215,8 +216,13 @@ def _paired_card(metrics: Mapping[str, Any], found: Verdict) -> str:
     names = _metric_names(differences.values(), found.metric)[:3]
     if not names:
         return ""
+
+    def lead(entry: tuple[str, Mapping[str, Any]]) -> float:
+        value = runfiles.figures(dict(entry[1])).get(found.metric, {}).get("value")
+        return float("inf") if value is None else (-value if verdict.lower_is_better(found.metric) else value)
+
     rows = []
-    for title, system in differences.items():
+    for title, system in sorted(differences.items(), key=lead):
         cells = [
             Cell(f"− {verdict.short(title.removeprefix(PIPELINE + ' - '))}" if title.startswith(PIPELINE) else title)
         ]
@@ -226,7 +232,7 @@ def _paired_card(metrics: Mapping[str, Any], found: Verdict) -> str:
             css = {"good": "up", "bad": "down"}.get(_direction(figure, name), "")
             cells.append(Cell("–" if value is None else verdict.signed(value), verdict.span(figure, "").strip(), css))
         rows.append(("", cells))
-    note = "Differences on the same requests, with their own 95% intervals. Green or red: the interval leaves out zero."
+    note = "Differences on the same requests, with their own 95% intervals; the closest rival first. Green or red: zero is outside."
     return page.card("Pipeline minus each source", page.table(["pipeline", *map(verdict.label, names)], rows), note)
 
 
