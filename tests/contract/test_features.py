@@ -1,0 +1,35 @@
+"""Features of the library hold the contract of features."""
+
+from typing import Any
+
+from shortlist.feature.attributes import Attributes
+from shortlist.feature.clock import Clock
+from shortlist.feature.counts import Counts
+from shortlist.feature.pair import Pair
+from shortlist.feature.recency import Recency
+from shortlist.testing.conformance import FeatureSuite
+
+
+class TestAttributes(FeatureSuite):
+    def part(self) -> Any:
+        return Attributes()
+
+
+class TestClock(FeatureSuite):
+    def part(self) -> Any:
+        return Clock()
+
+
+class TestCounts(FeatureSuite):
+    def part(self) -> Any:
+        return Counts(by=["item", "user x item"], window=["1d"], total=True, share=True)
+
+
+class TestPair(FeatureSuite):
+    def part(self) -> Any:
+        return Pair()
+
+
+class TestRecency(FeatureSuite):
+    def part(self) -> Any:
+        return Recency()

@@ -1,0 +1,46 @@
+"""Every fold of the library holds the contract of folds."""
+
+from typing import Any
+
+from shortlist.core.component import names
+from shortlist.state.fold.count import Count
+from shortlist.state.fold.decay import Decay
+from shortlist.state.fold.last import Last
+from shortlist.state.fold.window import Window
+from shortlist.testing.conformance import FoldSuite
+
+
+class TestCount(FoldSuite):
+    def part(self) -> Any:
+        return Count(("item",), ("click",))
+
+
+class TestCountByPair(FoldSuite):
+    def part(self) -> Any:
+        return Count(("user", "item"), ("impression",))
+
+
+class TestDecay(FoldSuite):
+    def part(self) -> Any:
+        return Decay(("item",), ("click",), "6h")
+
+
+class TestDecayByPair(FoldSuite):
+    def part(self) -> Any:
+        return Decay(("device", "item"), (), "10m")
+
+
+class TestWindow(FoldSuite):
+    def part(self) -> Any:
+        return Window(("user",), (), "12h", 6)
+
+
+class TestLast(FoldSuite):
+    def part(self) -> Any:
+        return Last(("item",), ("click",))
+
+
+def test_every_fold_is_tested() -> None:
+    """A new fold needs its class here."""
+    tested = {type(suite().part()).__module__.rpartition(".")[2] for suite in FoldSuite.__subclasses__()}
+    assert set(names("state.fold")) <= tested

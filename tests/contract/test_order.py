@@ -1,0 +1,40 @@
+"""Filters and rules of the library hold their contracts."""
+
+from typing import Any
+
+from shortlist.order.available import Available
+from shortlist.order.cap import Cap
+from shortlist.order.mmr import Mmr
+from shortlist.order.seen import Seen
+from shortlist.order.top import Top
+from shortlist.testing.conformance import FilterSuite, RuleSuite
+
+
+class TestSeen(FilterSuite):
+    def part(self) -> Any:
+        return Seen()
+
+
+class TestSeenForADay(FilterSuite):
+    def part(self) -> Any:
+        return Seen(event=("impression",), within="1d")
+
+
+class TestAvailable(FilterSuite):
+    def part(self) -> Any:
+        return Available()
+
+
+class TestCap(RuleSuite):
+    def part(self) -> Any:
+        return Cap(most=2, within=8)
+
+
+class TestMmr(RuleSuite):
+    def part(self) -> Any:
+        return Mmr(by="category", weight=0.5)
+
+
+class TestTop(RuleSuite):
+    def part(self) -> Any:
+        return Top(k=4)
