@@ -10,6 +10,7 @@ import typer
 
 from shortlist.cli.options import Bundle, Json
 from shortlist.cli.output import as_json, say
+from shortlist.cli.progress import Watch
 from shortlist.core.errors import ConfigError
 from shortlist.core.units import moment
 from shortlist.serve.engine import Engine
@@ -35,7 +36,8 @@ def run(
     ids = None if users == "all" else read_ids(Path(users))
     engine = Engine.load(bundle)
     started = time.perf_counter()
-    found = engine.recommend_all(ids, k) if when is None else engine.recommend_all(ids, k, time=when)
+    with Watch() as progress:
+        found = engine.recommend_all(ids, k, when, progress)
     seconds = round(time.perf_counter() - started, 2)
     write(found, out)
     answered = found["user_id"].n_unique() if len(found) else 0

@@ -22,8 +22,10 @@ PAGE = Path("docs/reference.md")
 FOLDERS = {
     "retrieve": (
         "Sources",
-        "`[[source]]`: adds candidate rows, each with its score. Besides its own options each takes `name` (its type when not "
-        "given) and `quota`, how many items it is asked for (100).",
+        (
+            "`[[source]]`: adds candidate rows, each with its score. Besides its own options each takes `name` (its type when not "
+            "given) and `quota`, how many items it is asked for (100)."
+        ),
     ),
     "order": (
         "Filters and rules",
@@ -32,8 +34,10 @@ FOLDERS = {
     "feature": ("Features", "`[[feature]]`: adds columns."),
     "rank": (
         "Rankers",
-        "`[[ranker]]`: adds one score column. Besides its own options each takes `name` and `keep`, how many rows it leaves for "
-        "what comes after it (0 = all).",
+        (
+            "`[[ranker]]`: adds one score column. Besides its own options each takes `name` and `keep`, how many rows it leaves for "
+            "what comes after it (0 = all)."
+        ),
     ),
     "state.fold": ("Folds", "Aggregates over the event log. Features and sources ask for them; foreign parts may too."),
 }

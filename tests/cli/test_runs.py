@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from shortlist.cli import demo, main
 from shortlist.cli.recipes import FOLDERS, built_in
+from shortlist.cli.recommend import read_ids
 from shortlist.core.errors import ConfigError
 from shortlist.data.synthetic import World, world
 from shortlist.pipeline import config
@@ -154,3 +156,49 @@ def test_every_recipe_that_comes_along_is_valid(name: str) -> None:
 def test_an_unknown_recipe_names_the_choices() -> None:
     with pytest.raises(ConfigError, match=r"no recipe 'dmo'.*choices: .*demo"):
         built_in("dmo")
+
+
+def test_fit_and_recommend(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle, out = tmp_path / "bundle", tmp_path / "lists" / "recs.parquet"
+    assert main.run(["fit", str(shop / "recipe.toml"), "--data", str(shop), "--out", str(bundle), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bundle"] == str(bundle)
+    assert main.run(["recommend", str(bundle), "--users", "all", "-k", "5", "--out", str(out), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    everybody = pl.read_parquet(out)
+    assert told["rows"] == len(everybody)
+    assert everybody["rank"].max() == 5
+    assert told["users"] == everybody["user_id"].n_unique() == 150
+
+    some, ids = tmp_path / "some.csv", tmp_path / "ids.txt"
+    ids.write_text("u00003\n\nu00007\nnobody\n")
+    assert main.run(["recommend", str(bundle), "--users", str(ids), "-k", "5", "--out", str(some)]) == 0
+    assert str(some) in capsys.readouterr().out
+    few = pl.read_csv(some)
+    assert set(few["user_id"]) == {"u00003", "u00007", "nobody"}
+    for user in ("u00003", "u00007"):
+        same = everybody.filter(pl.col("user_id") == user)["item_id"].to_list()
+        assert few.filter(pl.col("user_id") == user)["item_id"].to_list() == same
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--users", "all", "--out", "recs.xlsx"], ".xlsx"),
+        (["--users", "no-such-file.txt", "--out", "recs.csv"], "no-such-file.txt"),
+        (["--users", "all", "--out", "recs.csv", "--time", "tomorrow"], "tomorrow"),
+        (["--users", "all", "--out", "recs.csv"], "no-such-bundle"),
+    ],
+)
+def test_a_bad_recommend_is_one_line(options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["recommend", "no-such-bundle", *options]) == 2
+    assert said in one_line(capsys)
+
+
+def test_ids_that_say_nothing_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("\n \n")
+    with pytest.raises(ConfigError, match="names no user"):
+        read_ids(tmp_path / "empty.txt")
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not a text file"):
+        read_ids(tmp_path / "binary.txt")
