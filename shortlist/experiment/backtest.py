@@ -210,7 +210,7 @@ class Measured:
             values[name] = {metric: np.concatenate([part[metric] for part in parts]) for metric in parts[0]}
         users = np.concatenate([window.requests.user for window in windows])
         warm = np.concatenate([window.warm for window in windows])
-        times = {"resamples": recipe.evaluate.resamples, "seed": recipe.seed}
+        times: dict[str, Any] = {"resamples": recipe.evaluate.resamples, "seed": recipe.seed}
         systems = {}
         for name in names:
             systems[name] = {

@@ -74,4 +74,5 @@ def ndcg(ordered: Batch, k: int) -> Array:
     gain = np.where((place < k) & (ordered.cand["label"] > 0), 1.0 / np.log2(place + 2.0), 0.0)
     total = np.bincount(ordered.owner, weights=gain, minlength=ordered.n)
     ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(k) + 2.0))])
-    return total / ideal[np.minimum(ordered.req["targets"], k)]
+    figures: Array = total / ideal[np.minimum(ordered.req["targets"], k)]
+    return figures

@@ -89,7 +89,7 @@ class Engine:
         names = self.catalogue.items.ids
         items: list[dict[str, Any]] = []
         for row in range(answer.m):
-            entry = {"item_id": names.name(int(answer.item[row])), "score": float(answer.cand["score"][row])}
+            entry: dict[str, Any] = {"item_id": names.name(int(answer.item[row])), "score": float(answer.cand["score"][row])}
             if trace is not None:
                 entry["why"] = trace.why(int(answer.item[row]), list(self.pipeline.filters))
             items.append(entry)
