@@ -82,7 +82,10 @@ def backtest(
             windows.append(_window(recipe, data, splits, progress))
             recipe = _fresh(recipe)
         measured = Measured.of(windows, data, recipe)
-        seconds = {"fit": sum(w.seconds["fit"] for w in windows), "recommend": sum(w.seconds["recommend"] for w in windows)}
+        seconds = {
+            "fit": sum(w.seconds["fit"] for w in windows),
+            "recommend": sum(w.seconds["recommend"] for w in windows),
+        }
         metrics = {
             "data": data.fingerprint,
             "name": data.name,
@@ -176,7 +179,11 @@ def answered(answer: Batch, data: Dataset, names: list[str], split: Split) -> pl
         found |= np.isfinite(answer.cand[f"rank_{name}"]).astype(np.int64) << s
     bits, inverse = np.unique(found, return_inverse=True)
     texts = ["|".join(name for s, name in enumerate(names) if bit >> s & 1) for bit in bits.tolist()]
-    source = pl.Series(texts, dtype=pl.String).gather(inverse.astype(np.uint32)) if len(texts) else pl.Series([], dtype=pl.String)
+    source = (
+        pl.Series(texts, dtype=pl.String).gather(inverse.astype(np.uint32))
+        if len(texts)
+        else pl.Series([], dtype=pl.String)
+    )
     return pl.DataFrame(
         {
             "user_id": data.catalogue.users.ids.names(answer.spread(answer.user)),
@@ -217,7 +224,10 @@ class Measured:
                 **summary(values[name], users, **times),
                 **_whole(windows, name, recipe.evaluate.k),
                 "slices": {
-                    label: {**summary({m: v[part] for m, v in values[name].items()}, users[part], **times), "requests": int(part.sum())}
+                    label: {
+                        **summary({m: v[part] for m, v in values[name].items()}, users[part], **times),
+                        "requests": int(part.sum()),
+                    }
                     for label, part in (("warm", warm), ("cold", ~warm))
                     if part.any()
                 },
@@ -239,7 +249,11 @@ class Measured:
                 "time": np.concatenate([window.requests.time for window in windows]),
                 "slice": np.where(warm, "warm", "cold"),
                 "targets": np.concatenate([np.diff(window.requests.offsets) for window in windows]).astype(np.int32),
-                **{f"{name}/{metric}": column.astype(np.float32) for name in names for metric, column in values[name].items()},
+                **{
+                    f"{name}/{metric}": column.astype(np.float32)
+                    for name in names
+                    for metric, column in values[name].items()
+                },
             }
         )
         return cls(len(users), systems, differences, table, _by_window(windows, values, names, users, times))
@@ -253,7 +267,10 @@ def _values(window: Window, name: str, ks: list[int]) -> dict[str, Array]:
         made = ranking(offsets, items, window.requests.offsets, window.requests.items, k)
         columns |= {f"{metric}@{k}": column for metric, column in made.items()}
         columns[f"novelty@{k}"] = beyond.novelty(offsets, items, k, window.popularity)
-    return {**columns, "precision@1": ranking(offsets, items, window.requests.offsets, window.requests.items, 1)["precision"]}
+    return {
+        **columns,
+        "precision@1": ranking(offsets, items, window.requests.offsets, window.requests.items, 1)["precision"],
+    }
 
 
 def _whole(windows: list[Window], name: str, ks: list[int]) -> dict[str, Any]:
@@ -313,7 +330,9 @@ def _funnel(windows: list[Window]) -> dict[str, Any]:
         for name, spent in window.stages.items():
             seconds[name] = seconds.get(name, 0.0) + spent
     made = joined.result(seconds)
-    made["ms_per_request"] = {name: round(1000 * spent / max(joined.requests, 1), 4) for name, spent in sorted(seconds.items())}
+    made["ms_per_request"] = {
+        name: round(1000 * spent / max(joined.requests, 1), 4) for name, spent in sorted(seconds.items())
+    }
     guard = windows[-1].fitted.guard
     if guard is not None:
         made["guard"] = guard.json()

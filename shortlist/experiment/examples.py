@@ -43,7 +43,11 @@ def titles(items: Table, codes: Array) -> list[str]:
     ids = [str(name) for name in items.ids.names(codes)]
     for name, column in items.columns.items():
         plain = name.lower()
-        if column.kind == "category" and column.vocabulary is not None and (plain in ("title", "name", "description") or plain.endswith("name")):
+        if (
+            column.kind == "category"
+            and column.vocabulary is not None
+            and (plain in ("title", "name", "description") or plain.endswith("name"))
+        ):
             texts = column.vocabulary.names(column.values[codes]).to_list()
             return [str(text) if text else own for text, own in zip(texts, ids, strict=True)]
     return ids

@@ -29,7 +29,9 @@ class Funnel:
     pool_rows: int = 0
     requests: int = 0
 
-    def add(self, batch: Batch, trace: Trace, requests: Requests, first: int, last: int, pipeline: Pipeline, state: State) -> None:
+    def add(
+        self, batch: Batch, trace: Trace, requests: Requests, first: int, last: int, pipeline: Pipeline, state: State
+    ) -> None:
         """The targets of requests first to last, which were answered as `trace` tells."""
         assert trace.pool is not None
         assert trace.dropped is not None

@@ -53,7 +53,11 @@ def judge(pipeline: Pipeline, valid: Frame, recipe: Recipe, notes: list[str]) ->
     verdict = "ranker" if gain > 0 else best
     mode = recipe.pipeline.guard
     if verdict != "ranker":
-        done = "the answers are ordered by that source" if mode == "fallback" else "the ranker is used all the same (guard = warn)"
+        done = (
+            "the answers are ordered by that source"
+            if mode == "fallback"
+            else "the ranker is used all the same (guard = warn)"
+        )
         notes.append(
             f"On the validation window the ranker ({values['pipeline'].mean():.4f} NDCG@{K}) does not beat {best} "
             f"({values[best].mean():.4f}): {done}."

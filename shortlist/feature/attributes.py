@@ -18,7 +18,9 @@ class Attributes(Feature):
     a publication date) becomes `item.<name>:age`, seconds from it to the request. Tags and vectors are left to other families.
     """
 
-    item: list[str] = param(["*"], "item columns; * = all that are useful: not those with a value of its own for most rows")
+    item: list[str] = param(
+        ["*"], "item columns; * = all that are useful: not those with a value of its own for most rows"
+    )
     user: list[str] = param(["*"], "user columns; * = all that are useful")
     context: list[str] = param([], "request columns; only what the recipe's [data] context names is there")
 

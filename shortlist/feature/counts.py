@@ -22,7 +22,9 @@ class Counts(Feature):
     """Column `<event>/<key>/<horizon>` for every key and horizon. With `trend`, `<...>:trend` = (short + 1) / (long + 1) of
     neighbouring half-lives; with `share`, `<...>:share` = the count over the same count of all keys together."""
 
-    by: list[str] = param(["item"], "keys: item, user, item.<attribute>, item.* (every category) ...; two of them as 'user.age x item'")
+    by: list[str] = param(
+        ["item"], "keys: item, user, item.<attribute>, item.* (every category) ...; two of them as 'user.age x item'"
+    )
     event: tuple[str, ...] = param((), "event kinds to count; the positive kinds when empty")
     half_life: list[str] = param(["1h", "1d", "7d"], "half-lives of decayed counts", duration=True)
     window: list[str] = param([], "lengths of plain windows of six tiles", duration=True)

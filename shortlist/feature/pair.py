@@ -42,7 +42,11 @@ class Pair(Feature):
         own = np.arange(len(history.items) + 1, dtype=np.int64)
         size = len(state.catalogue.items)
         made = _affinity(batch, history, ones, batch.item, own, history.items, size)
-        columns |= {"pair/count": made[0] * batch.spread(np.maximum(length, 1)), "pair/since": made[1], "pair/steps": made[2]}
+        columns |= {
+            "pair/count": made[0] * batch.spread(np.maximum(length, 1)),
+            "pair/since": made[1],
+            "pair/steps": made[2],
+        }
         table = state.catalogue.items
         for name in groups(table, "category", "tags") if "*" in self.attributes else self.attributes:
             offsets, codes = table.tags(name, batch.item)

@@ -19,7 +19,10 @@ from shortlist.state.keys import columns_of
 class Recency(Feature):
     """Column `<event>/<key>/since` for every key: seconds, NaN when the key has had no such event."""
 
-    by: list[str] = param(["item", "user"], "keys: item, user, item.<attribute>, item.* (every category) ...; two of them as 'user x item'")
+    by: list[str] = param(
+        ["item", "user"],
+        "keys: item, user, item.<attribute>, item.* (every category) ...; two of them as 'user x item'",
+    )
     event: tuple[str, ...] = param((), "event kinds; the positive kinds when empty")
     _events: tuple[str, ...] = hidden(())
     _keys: list[str] = hidden([])

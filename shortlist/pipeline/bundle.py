@@ -52,7 +52,9 @@ class Bundle:
                 "seed": self.recipe.seed,
                 "fallback": self.pipeline.fallback,
                 "columns": list(self.pipeline.columns),
-                "files": {str(path.relative_to(made)): digest(path) for path in sorted(made.rglob("*")) if path.is_file()},
+                "files": {
+                    str(path.relative_to(made)): digest(path) for path in sorted(made.rglob("*")) if path.is_file()
+                },
             }
             (made / MANIFEST).write_text(json.dumps(about, indent=1), encoding="utf-8")
 
@@ -64,7 +66,9 @@ class Bundle:
         if verify:
             check(folder, about)
         try:
-            recipe = parse(json.loads((folder / "recipe.json").read_text(encoding="utf-8")), f"{folder.name}/recipe.json")
+            recipe = parse(
+                json.loads((folder / "recipe.json").read_text(encoding="utf-8")), f"{folder.name}/recipe.json"
+            )
             catalogue = Catalogue.load(folder / "catalogue")
         except (OSError, ValueError, KeyError, ConfigError) as error:
             raise BundleError(f"{folder}: cannot be loaded: {error}") from None

@@ -24,8 +24,12 @@ STAGES = {"source": "retrieve", "filter": "order", "feature": "feature", "ranker
 class Data:
     """What the events mean. The `[data]` table."""
 
-    positive: list[str] = param([], "event kinds that are a success: targets, and what sources learn from; all but impressions when empty")
-    context: list[str] = param([], "event columns that are known when a request is made; only these may become features")
+    positive: list[str] = param(
+        [], "event kinds that are a success: targets, and what sources learn from; all but impressions when empty"
+    )
+    context: list[str] = param(
+        [], "event columns that are known when a request is made; only these may become features"
+    )
     categories: list[str] = param([], "columns to read as categories, against the typing rule")
     numbers: list[str] = param([], "columns to read as numbers, against the typing rule")
     options: dict[str, Any] = param({}, "options of the data set's loader")
@@ -44,9 +48,13 @@ class Train:
     """How the ranker's training rows are drawn. The `[train]` table."""
 
     requests: int = param(10_000, "requests per label window, at most", low=1)
-    validate: int = param(4_000, "requests of the newest label window that are ranked over the full pool, at most", low=1)
+    validate: int = param(
+        4_000, "requests of the newest label window that are ranked over the full pool, at most", low=1
+    )
     negatives: int = param(100, "rows without a label kept per request; 0 = the whole pool", low=0)
-    hard: float = param(0.0, "share of the kept negatives that are the best-ranked ones instead of random", low=0.0, high=1.0)
+    hard: float = param(
+        0.0, "share of the kept negatives that are the best-ranked ones instead of random", low=0.0, high=1.0
+    )
     grades: dict[str, float] = param({}, "relevance of event kinds, where it is not 1")
     refit: bool = param(True, "fit the ranker again on all windows after the newest has chosen its length")
 
@@ -58,7 +66,9 @@ class Funnel:
     pool: int = param(500, "candidates per request after the merge, at most", low=1)
     k: int = param(10, "items in an answer unless the request says otherwise", low=1)
     chunk: int = param(256, "requests handled at a time; bounds memory, never changes a result", low=1)
-    guard: str = param("warn", "when stage two does not beat the best source on validation", options=("warn", "fallback"))
+    guard: str = param(
+        "warn", "when stage two does not beat the best source on validation", options=("warn", "fallback")
+    )
 
 
 @dataclass
@@ -102,7 +112,9 @@ class Recipe:
         ]
         entry["filter"] = [{"name": name, **config(part)} for name, part in self.filters.items()]
         entry["feature"] = [{"name": name, **config(part)} for name, part in self.features.items()]
-        entry["ranker"] = [{"name": name, "keep": self.keeps[name], **config(part)} for name, part in self.rankers.items()]
+        entry["ranker"] = [
+            {"name": name, "keep": self.keeps[name], **config(part)} for name, part in self.rankers.items()
+        ]
         entry["rule"] = [{"name": name, **config(part)} for name, part in self.rules.items()]
         return entry
 
@@ -124,7 +136,9 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 def parse(tree: Mapping[str, Any], place: str = "recipe") -> Recipe:
     """A recipe from a parsed TOML tree. place: its file name, for messages."""
     recipe = Recipe()
-    tables = {name: type(getattr(recipe, name)) for name in ("data", "timeline", "state", "train", "pipeline", "evaluate")}
+    tables = {
+        name: type(getattr(recipe, name)) for name in ("data", "timeline", "state", "train", "pipeline", "evaluate")
+    }
     known = ["title", "seed", *tables, *STAGES]
     for key in tree:
         if key not in known:
@@ -145,7 +159,9 @@ def parse(tree: Mapping[str, Any], place: str = "recipe") -> Recipe:
             spec = {key: _plain(value) for key, value in entry.items()}
             name = str(spec.pop("name", str(spec.get("type", "")).rpartition(".")[2]))
             if name in parts:
-                raise ConfigError(f"{where}: a second {stage} is called {name!r}; give it a name of its own (name = ...)")
+                raise ConfigError(
+                    f"{where}: a second {stage} is called {name!r}; give it a name of its own (name = ...)"
+                )
             if stage == "source":
                 recipe.quotas[name] = check(spec.pop("quota", 100), int, {"low": 1}, f"{where}.quota")
             if stage == "ranker":
@@ -205,5 +221,7 @@ def _override(tree: dict[str, Any], text: str) -> None:
         else:
             node = node.setdefault(key, [] if key in STAGES else {})
     if not isinstance(node, dict):
-        raise ConfigError(f"--set {text!r}: name the {parents[-1]} as well; choices: {choices(e.get('name', e.get('type')) for e in node)}")
+        raise ConfigError(
+            f"--set {text!r}: name the {parents[-1]} as well; choices: {choices(e.get('name', e.get('type')) for e in node)}"
+        )
     node[last] = value

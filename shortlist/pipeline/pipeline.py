@@ -63,7 +63,9 @@ class Pipeline:
 
     def fit(self, log: Any, ctx: FitContext) -> None:
         """Fit everything but the rankers on a log that ends before `ctx.now`."""
-        parts = [(place, part) for place, part in self.parts() if hasattr(part, "fit") and not place.startswith("ranker.")]
+        parts = [
+            (place, part) for place, part in self.parts() if hasattr(part, "fit") and not place.startswith("ranker.")
+        ]
         for place, part in ctx.progress(parts, f"fit as of {ctx.now}", len(parts)):
             part.fit(log, _placed(ctx, place))
 

@@ -35,7 +35,9 @@ class Catboost:
     columns: float = param(1.0, "share of the features tried at each level", low=0.05, high=1.0)
     bins: int = param(128, "values that a number is cut into", low=8, high=254)
     one_hot: int = param(16, "categories with at most so many values are split one by one", low=2, high=255)
-    ctr: bool = param(False, "also encode larger categories by label statistics inside CatBoost (slow; the state's rates do the same)")
+    ctr: bool = param(
+        False, "also encode larger categories by label statistics inside CatBoost (slow; the state's rates do the same)"
+    )
     drop: list[str] = param([], "feature columns to leave out, by exact name or prefix ending in *")
     threads: int = param(0, "threads for training; 0 = every core", low=0)
     names: tuple[str, ...] = hidden(())  # the feature columns, in order

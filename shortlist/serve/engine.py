@@ -89,7 +89,10 @@ class Engine:
         names = self.catalogue.items.ids
         items: list[dict[str, Any]] = []
         for row in range(answer.m):
-            entry: dict[str, Any] = {"item_id": names.name(int(answer.item[row])), "score": float(answer.cand["score"][row])}
+            entry: dict[str, Any] = {
+                "item_id": names.name(int(answer.item[row])),
+                "score": float(answer.cand["score"][row]),
+            }
             if trace is not None:
                 entry["why"] = trace.why(int(answer.item[row]), list(self.pipeline.filters))
             items.append(entry)
@@ -114,7 +117,9 @@ class Engine:
         for name in context:
             if name not in self.context:
                 raise ConfigError(f"request: unknown context {name!r}; choices: {choices(self.context)}")
-        codes = np.array([-1 if user is None else self.catalogue.users.ids.code(user) for user in users], dtype=np.int32)
+        codes = np.array(
+            [-1 if user is None else self.catalogue.users.ids.code(user) for user in users], dtype=np.int32
+        )
         columns: Columns = {}
         for name in self.context:
             columns[name] = np.repeat(self._context(name, context.get(name)), len(codes))
@@ -141,12 +146,19 @@ class Engine:
             part = names[start : start + self.chunk]
             answer = self.pipeline.recommend(self._asked(part, at, {}), self.state, k or self.k)
             parts.append(self._table(answer, part))
-        return pl.concat(parts) if parts else self._table(self.pipeline.recommend(self._asked([], at, {}), self.state, 1), [])
+        return (
+            pl.concat(parts)
+            if parts
+            else self._table(self.pipeline.recommend(self._asked([], at, {}), self.state, 1), [])
+        )
 
     def _table(self, answer: Batch, users: Sequence[Any]) -> pl.DataFrame:
         own = self.catalogue.users.ids
         ids = pl.Series([own.like(user) for user in users], dtype=pl.String if own.is_text else pl.Int64, strict=False)
-        found = ["|".join(n for n in self.pipeline.sources if np.isfinite(answer.cand[f"rank_{n}"][i])) for i in range(answer.m)]
+        found = [
+            "|".join(n for n in self.pipeline.sources if np.isfinite(answer.cand[f"rank_{n}"][i]))
+            for i in range(answer.m)
+        ]
         return pl.DataFrame(
             {
                 "user_id": ids.gather(answer.owner.astype(np.uint32)),
@@ -178,7 +190,9 @@ class Engine:
             if kind is None or kinds.code(kind) < 0:
                 raise DataError(f"{where}: unknown event {kind!r}; choices: {choices(kinds.series().to_list())}")
             value = event.get("value")
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value)):
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value)
+            ):
                 raise DataError(f"{where}: value must be a finite number, not {value!r}")
             at = event.get("time")
             times.append(self.now() if at is None else moment(at))
@@ -195,7 +209,9 @@ class Engine:
         for name in self.catalogue.context:
             vocabulary = self.catalogue.context[name]
             given = [event.get(name) for event in events]
-            columns[name] = np.array([-1 if value is None else vocabulary.add(value) for value in given], dtype=np.int32)
+            columns[name] = np.array(
+                [-1 if value is None else vocabulary.add(value) for value in given], dtype=np.int32
+            )
         return columns
 
     def _same_ids(self, events: Sequence[Mapping[str, Any]]) -> None:
@@ -205,7 +221,9 @@ class Engine:
                 continue
             for i, event in enumerate(events):
                 if isinstance(table.ids.like(event[key]), str):
-                    raise DataError(f"events[{i}]: {key} {event[key]!r} is text, but the ids of this bundle are integers")
+                    raise DataError(
+                        f"events[{i}]: {key} {event[key]!r} is text, but the ids of this bundle are integers"
+                    )
 
     def trace(self, request: Mapping[str, Any], item_id: Any) -> dict[str, Any]:
         """Why an item is in the answer of a request, or why not: missed, filtered by whom, or at which place it was ranked."""
