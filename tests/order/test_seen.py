@@ -51,6 +51,16 @@ def test_forgets_what_has_left_the_history() -> None:
     assert sorted(set(range(40)) - set(kept.tolist())) == [5, 6]
 
 
+def test_expires_at_the_very_second() -> None:
+    state = State(toy_catalogue())
+    state.apply(events([1], [4], [100]))
+    part = Seen(event=("click",), within="10s")
+    batch = toy_batch([40, 40], time=[109, 110])
+    batch.req["user"][:] = 1
+    kept = filter_keep(part, batch, state)
+    assert [4 in batch.request(i).item[kept[40 * i : 40 * i + 40]] for i in range(2)] == [False, True]
+
+
 def test_kinds_come_back_with_the_bundle(tmp_path: Path) -> None:
     catalogue = toy_catalogue()
     part = Seen()
