@@ -19,7 +19,7 @@ def alike(by: str, first: int, second: int) -> float:
     if by == "vector":
         if first % 7 == 0 or second % 7 == 0:
             return 0.0
-        a, b = ([float(i % 3), 1.0, float(i % 5)] for i in (first, second))
+        a, b = ([float(i % 3 - 1), 0.5, float(i % 5 - 2)] for i in (first, second))
         dot = sum(x * y for x, y in zip(a, b, strict=True))
         return dot / math.sqrt(sum(x * x for x in a) * sum(x * x for x in b))
     sets = [{CATEGORIES[i % 6]} - {None} if by == "category" else set(range(i % 4)) for i in (first, second)]
