@@ -94,6 +94,20 @@ class Timeline:
             if self.labels == "next":
                 raise ConfigError("timeline.labels: 'next' needs timeline.split = 'time'; the last events per user have no window")
             return [self._last(log)]
+        tests = self._tests(log)
+        return [
+            [*self._labels(log, cut, start, tests), self._made(log, cut, start, stop, "test")] for start, stop, cut in tests
+        ]
+
+    def at(self, data: Dataset, cut: int) -> list[Split]:
+        """The label splits before a moment, oldest first, and a split without answers at that moment: what a fit as of then
+        may use. Events at or after it change nothing."""
+        log = data.log
+        start = log.position(cut)
+        return [*self._labels(log, cut, start, self._tests(log)), self._made(log, cut, start, start, "end")]
+
+    def _tests(self, log: Log) -> list[tuple[int, int, int]]:
+        """(first log position, last, cut) of every test window, oldest first."""
         first, last = int(log.time[0]), int(log.time[-1])
         test = self._start(log)
         until = moment(self.until) if self.until else last + 1
@@ -105,7 +119,7 @@ class Timeline:
         for i in range(1, self.windows):
             start = test - i * (until - test)
             tests.insert(0, (log.position(start), tests[0][0], start))
-        return [[*self._labels(log, cut, start, stop), self._made(log, cut, start, stop, "test")] for start, stop, cut in tests]
+        return tests
 
     def _start(self, log: Log) -> int:
         if isinstance(self.test, float):
@@ -114,11 +128,13 @@ class Timeline:
             return int(log.time[min(int(self.test * len(log)), len(log) - 1)])
         return moment(self.test)
 
-    def _labels(self, log: Log, cut: int, start: int, stop: int) -> list[Split]:
+    def _labels(self, log: Log, cut: int, start: int, tests: list[tuple[int, int, int]]) -> list[Split]:
         """Label splits before a test window that starts at `cut`, log position `start`."""
         made: list[Split] = []
         floor = moment(self.train_from) if self.train_from else int(log.time[0])
-        length = self.window if self.window != "" else (stop - start) / len(log)
+        length = self.window
+        if length == "":  # as long as the last test window
+            length = (tests[-1][1] - tests[-1][0]) / len(log)
         edges = [(cut, start)]
         for _ in range(self.cutoffs):
             edge, position = edges[0]

@@ -104,13 +104,11 @@ def fit(
 
 
 def to_the_end(recipe: Recipe, data: Dataset) -> list[Split]:
-    """Label windows that end with the data, so that a bundle learns from all there is: each split of the backtest moved on by
-    one window."""
-    test = recipe.timeline.splits(data)[-1]
+    """Label windows that end with the data, so that a bundle learns from all there is."""
+    end = int(data.log.time[-1]) + 1
     if recipe.timeline.split == "last":
-        return [*test[1:], Split(int(data.log.time[-1]) + 1, len(data.log), len(data.log), "end")]
-    end = Split(int(data.log.time[-1]) + 1, len(data.log), len(data.log), "end")
-    return [*test[1:], end]
+        return [*recipe.timeline.splits(data)[-1][1:], Split(end, len(data.log), len(data.log), "end")]
+    return recipe.timeline.at(data, end)
 
 
 def _known_context(recipe: Recipe, data: Dataset) -> None:

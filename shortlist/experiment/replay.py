@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -41,7 +42,7 @@ def batches(
     """The requests in log order, as batches (first, last, batch) of at most `chunk` that are asked at one log position. Before
     each batch is handed out, the state has folded in exactly the events before that position."""
     edges = _edges(requests.position, chunk)
-    steps = list(zip(edges[:-1], edges[1:], strict=True))
+    steps = list(itertools.pairwise(edges))
     for first, last in progress(steps, title, len(steps)):  # type: ignore[misc]
         replay.to(int(requests.position[first]))
         yield first, last, asked(requests, first, last, data, context)
