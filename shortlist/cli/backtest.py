@@ -9,10 +9,9 @@ import typer
 from shortlist.cli.options import Data, Json, Recipe, Seed, Sets, overrides
 from shortlist.cli.output import as_json
 from shortlist.cli.progress import Watch
-from shortlist.cli.reading import data_for
+from shortlist.cli.reading import data_for, recipe_at
 from shortlist.cli.summary import show
 from shortlist.experiment.backtest import backtest
-from shortlist.pipeline import config
 
 
 def run(
@@ -27,10 +26,10 @@ def run(
 ) -> None:
     """Read, run, show."""
     started = time.perf_counter()
-    read = config.read(recipe, overrides(sets, seed))
-    dataset = data_for(read, data)
+    chosen = recipe_at(recipe, overrides(sets, seed))
+    dataset = data_for(chosen, data)
     with Watch() as progress:
-        metrics = backtest(read, dataset, out, progress)
+        metrics = backtest(chosen, dataset, out, progress)
     if json:
         as_json(metrics)
     else:

@@ -37,4 +37,4 @@ def run(
     say()
     say("next: your own tables")
     say("  shortlist check FOLDER                    events.parquet with user_id, item_id, time; see docs/index.md")
-    say("  shortlist backtest recipes/generic.toml --data FOLDER --out runs/first")
+    say("  shortlist backtest generic --data FOLDER --out runs/first")

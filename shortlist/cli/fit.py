@@ -9,9 +9,8 @@ import typer
 from shortlist.cli.options import Data, Json, Recipe, Seed, Sets, overrides
 from shortlist.cli.output import as_json, say
 from shortlist.cli.progress import Watch
-from shortlist.cli.reading import data_for
+from shortlist.cli.reading import data_for, recipe_at
 from shortlist.experiment.fit import fit
-from shortlist.pipeline import config
 
 
 def run(
@@ -24,10 +23,10 @@ def run(
 ) -> None:
     """Read, fit, save."""
     started = time.perf_counter()
-    read = config.read(recipe, overrides(sets, seed))
-    dataset = data_for(read, data)
+    chosen = recipe_at(recipe, overrides(sets, seed))
+    dataset = data_for(chosen, data)
     with Watch() as progress:
-        fitted = fit(read, dataset, progress)
+        fitted = fit(chosen, dataset, progress)
         fitted.save(out)
     seconds = round(time.perf_counter() - started, 2)
     if json:

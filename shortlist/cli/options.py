@@ -8,7 +8,10 @@ import typer
 Data: TypeAlias = Annotated[
     str, typer.Option("--data", help="A folder with events, items and users tables, or NAME:PATH of a public data set.")
 ]
-Recipe: TypeAlias = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="The recipe: everything about the run.")]
+Recipe: TypeAlias = Annotated[
+    Path,
+    typer.Argument(metavar="RECIPE.toml", help="The recipe: a file, or the name of one that comes along: generic."),
+]
 Sets: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a value of the recipe; may be given again."),

@@ -1,15 +1,24 @@
-"""A data set as a recipe wants it read."""
+"""A recipe and a data set, as the command line names them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from shortlist.data import dataset
-from shortlist.data.dataset import Dataset
-from shortlist.pipeline.config import Recipe
+from shortlist.cli.recipes import built_in
+from shortlist.data.dataset import Dataset, encode, tables
+from shortlist.pipeline.config import Recipe, read
+
+
+def recipe_at(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a file; a bare word such as `generic` is one that comes with Shortlist, unless it is a file here."""
+    if not path.suffix and path.parent == Path() and not path.exists():
+        path = built_in(path.name)
+    return read(path, overrides)
 
 
 def data_for(recipe: Recipe, spec: str) -> Dataset:
     """The data set at `spec` (a folder, or NAME:PATH), with the loader options and column kinds of the recipe."""
-    tables = dataset.tables(spec, **recipe.data.options)
-    categories = (*tables.categories, *recipe.data.categories)
-    numbers = (*tables.numbers, *recipe.data.numbers)
-    return dataset.encode(replace(tables, categories=categories, numbers=numbers))
+    raw = tables(spec, **recipe.data.options)
+    categories = (*raw.categories, *recipe.data.categories)
+    numbers = (*raw.numbers, *recipe.data.numbers)
+    return encode(replace(raw, categories=categories, numbers=numbers))

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from shortlist.cli import demo, main
+from shortlist.cli.reading import recipe_at
 from shortlist.cli.recipes import FOLDERS, built_in
 from shortlist.cli.recommend import read_ids
 from shortlist.core.errors import ConfigError
@@ -151,6 +152,15 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: p
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDERS[1].glob("*.toml")))
 def test_every_recipe_that_comes_along_is_valid(name: str) -> None:
     assert config.read(built_in(name)).sources
+
+
+def test_a_bare_word_is_a_recipe_that_comes_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert recipe_at(Path("generic")).title == "generic"
+    (tmp_path / "generic").write_text(RECIPE)
+    assert recipe_at(Path("generic")).title == "a small shop"
+    with pytest.raises(ConfigError, match="no recipe 'demi'"):
+        recipe_at(Path("demi"))
 
 
 def test_an_unknown_recipe_names_the_choices() -> None:
