@@ -1,4 +1,4 @@
-"""What a person sees after a backtest: the funnel, the headline figure of every system with its interval, where the report is."""
+"""What a person sees after a backtest: every system with its interval, the funnel, the verdict, where the report is."""
 
 import json
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from shortlist.cli.output import say, table
+from shortlist.experiment.verdict import judge
 
 LOSSES = ("hit", "missed", "filtered", "misranked", "ruled_out")
 
@@ -13,24 +14,23 @@ LOSSES = ("hit", "missed", "filtered", "misranked", "ruled_out")
 def show(out: Path, metrics: Mapping[str, Any], elapsed: float) -> None:
     """Print the summary of a run. metrics: what `metrics.json` holds."""
     funnel = json.loads((out / "funnel.json").read_text(encoding="utf-8"))
-    table(systems(metrics), "Systems")
+    details = json.loads((out / "details.json").read_text(encoding="utf-8"))
+    verdict = judge(metrics, funnel)
+    table(systems(metrics, verdict.metric), "Systems")
     say()
     table(sources(funnel), "Sources: what each brings into the pool")
     say()
     table(losses(funnel), "Funnel: where the targets went, as shares of all")
     say()
+    say(verdict.headline)
+    for reason in (*verdict.reasons, *details.get("notes", ())):
+        say(f"- {reason}")
+    say()
     say(f"{metrics['requests']:,} requests in {elapsed:.1f} s; report: {out / 'report.html'}")
 
 
-def headline(metrics: Mapping[str, Any]) -> str:
-    """The figure to lead with: NDCG at the first cut-off, or the first figure there is."""
-    names: list[str] = list(metrics["systems"]["pipeline"])
-    return next((name for name in names if name.startswith("ndcg@")), names[0])
-
-
-def systems(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row per system, the pipeline first: the headline figure and its interval."""
-    name = headline(metrics)
+def systems(metrics: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """A row per system, the pipeline first: the figure called `name`, and its interval."""
     order = sorted(metrics["systems"], key=lambda system: system != "pipeline")
     rows = []
     for system in order:

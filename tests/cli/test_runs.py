@@ -64,6 +64,7 @@ def test_backtest_shows_and_writes(shop: Path, tmp_path: Path, capsys: pytest.Ca
     for system in ("pipeline", "source:popular", "source:itemknn"):
         assert system in out
     assert "misranked" in out
+    assert "best source" in out
     assert str(tmp_path / "run" / "report.html") in out
     assert "fit" in err
     written = {path.name for path in (tmp_path / "run").iterdir()}
