@@ -55,10 +55,10 @@ class Ease(Source):
         self.weights = solve(gram, self.reg)
 
     def _check_memory(self, count: int, ctx: FitContext) -> None:
-        # Two float64 matrices at the peak (the Gram matrix and its inverse), and the float32 result.
-        need = count * count * 20 / 2**20
+        # The float64 Gram matrix, inverted in place, and the float32 result.
+        need = count * count * 12 / 2**20
         if need > self.memory_mb:
-            fits = int((self.memory_mb * 2**20 / 20) ** 0.5)
+            fits = int((self.memory_mb * 2**20 / 12) ** 0.5)
             raise ConfigError(
                 f"{ctx.place or 'ease'}: {count} items need {need:,.0f} MB, and memory_mb is {self.memory_mb}; "
                 f"raise memory_mb, or lower max_items to {fits}"

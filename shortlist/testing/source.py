@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,10 +12,11 @@ from shortlist.core.batch import Array, Batch
 from shortlist.core.contracts import Hits, Mask
 from shortlist.core.rng import rng
 from shortlist.core.rows import offsets_of
+from shortlist.data.catalogue import Catalogue
 from shortlist.data.log import Log
 from shortlist.state.state import State
 from shortlist.testing.suite import PartSuite, frozen, frozen_batch, shuffled, snapshot, told
-from shortlist.testing.toy import alone, answers, two_tastes
+from shortlist.testing.toy import Small, alone, answers, two_tastes
 
 K = 15
 
@@ -150,6 +152,27 @@ class SourceSuite(PartSuite):
         got, wanted = snapshot(part), snapshot(expected)
         for name in wanted:
             self.same(got[name], wanted[name])
+
+    def test_what_comes_later_changes_nothing(self, tmp_path: Path) -> None:
+        """Items and users that the catalogue got after the cut-off change neither what is learned nor what is found."""
+        world = self.world()
+        expected, state = self.ready()
+        world.catalogue.save(tmp_path)
+        grown = Catalogue.load(tmp_path)
+        for i in range(9):
+            grown.items.add(f"later item {i}")
+            grown.users.add(f"later user {i}")
+        later = Small(grown, world.log, world.later, replace(world.ctx, catalogue=grown))
+        part = self.part()
+        folds = told(part, later.ctx)
+        part.fit(later.log, later.ctx)
+        got, wanted = snapshot(part), snapshot(expected)
+        for name in wanted:
+            self.same(got[name], wanted[name])
+        batch = world.requests()
+        found, before = part.retrieve(batch, later.state(folds), K, None), expected.retrieve(batch, state, K, None)
+        self.same(found.items, before.items)
+        self.same(found.scores, before.scores)
 
     def test_inputs_are_not_changed(self) -> None:
         """Neither the log, nor the batch, nor the mask, nor what was learned."""

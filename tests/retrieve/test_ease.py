@@ -49,7 +49,7 @@ def test_b_is_a_minimum() -> None:
 def test_memory_is_guarded() -> None:
     part = Ease(memory_mb=1)
     with pytest.raises(
-        ConfigError, match=r"ease: 5000 items need 477 MB, and memory_mb is 1; .* lower max_items to 228"
+        ConfigError, match=r"ease: 5000 items need 286 MB, and memory_mb is 1; .* lower max_items to 295"
     ):
         part._check_memory(5000, slow.small().ctx)
 
