@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -36,14 +37,14 @@ def batches(
     data: Dataset,
     context: list[str],
     chunk: int,
-    progress: Callable[..., Iterable[object]] = silent,
+    progress: Callable[..., Iterable[Any]] = silent,
     title: str = "requests",
 ) -> Iterator[tuple[int, int, Batch]]:
     """The requests in log order, as batches (first, last, batch) of at most `chunk` that are asked at one log position. Before
     each batch is handed out, the state has folded in exactly the events before that position."""
     edges = _edges(requests.position, chunk)
     steps = list(itertools.pairwise(edges))
-    for first, last in progress(steps, title, len(steps)):  # type: ignore[misc]
+    for first, last in progress(steps, title, len(steps)):
         replay.to(int(requests.position[first]))
         yield first, last, asked(requests, first, last, data, context)
 
