@@ -1,7 +1,7 @@
 """How fast does the state fold events in, and what does each aggregate cost? One core, a news stream (globo, when the data
 are there; else synthetic with the same sizes). Medians of interleaved runs, so that a slow minute hits every line.
 
-    python bench/folds.py [--events 1000000] [--runs 5] [--json]
+    python bench/folds.py [--events 3000000] [--runs 5] [--json]
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def measure(size: int, runs: int) -> dict[str, Any]:
 def main() -> None:
     """Print the table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--events", type=int, default=3_000_000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()

@@ -3,6 +3,7 @@
 from typing import Any
 
 from shortlist.order.available import Available
+from shortlist.order.boost import Boost
 from shortlist.order.cap import Cap
 from shortlist.order.mmr import Mmr
 from shortlist.order.seen import Seen
@@ -23,6 +24,11 @@ class TestSeenForADay(FilterSuite):
 class TestAvailable(FilterSuite):
     def part(self) -> Any:
         return Available()
+
+
+class TestBoost(RuleSuite):
+    def part(self) -> Any:
+        return Boost([{"places": 3, "by": "category", "value": "books"}, {"places": -2, "items": ["i00001", "i00007"]}])
 
 
 class TestCap(RuleSuite):

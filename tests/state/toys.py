@@ -23,7 +23,9 @@ def toy_catalogue(items: int = 40, users: int = 20, listed: int | None = None, *
     about = {
         "category": category(pl.Series([CATEGORIES[i % 6] for i in range(items)], dtype=pl.String)),
         "tags": tags(pl.Series([[f"t{j}" for j in range(i % 4)] for i in range(items)], dtype=pl.List(pl.String))),
-        "vector": vector(pl.Series([[float(i % 3 - 1), 0.5, float(i % 5 - 2)] if i % 7 else None for i in range(items)])),
+        "vector": vector(
+            pl.Series([[float(i % 3 - 1), 0.5, float(i % 5 - 2)] if i % 7 else None for i in range(items)])
+        ),
         "price": number(pl.Series([float(i) for i in range(items)])),
         **columns,
     }
