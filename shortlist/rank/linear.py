@@ -105,17 +105,8 @@ class Linear(Ranker):
     def _encode(self, numbers: Array, categories: Array) -> tuple[Array, Array]:
         """(m, f) float32 standardised numbers, NaN = missing; (m, c) int64 index of each category's level, -1 = none. Each
         entry by itself, so that a row's bits do not depend on the other rows."""
-        x = np.empty(numbers.shape, dtype=np.float32)
-        for j in range(numbers.shape[1]):
-            column = (numbers[:, j].astype(np.float64) - self.mean[j]) / self.deviation[j]
-            x[:, j] = np.where(np.isfinite(numbers[:, j]), np.clip(column, -self.clip, self.clip), np.nan)
-        at = np.empty(categories.shape, dtype=np.int64)
-        for j in range(categories.shape[1]):
-            first, last = self.level_offsets[j], self.level_offsets[j + 1]
-            spot = np.searchsorted(self.levels[first:last], categories[:, j])
-            nearest = np.minimum(first + spot, last - 1)
-            at[:, j] = np.where(self.levels[nearest] == categories[:, j], nearest, -1)
-        return x, at
+        x = _standardise(numbers, self.mean, self.deviation, self.clip)
+        return x, _places(categories, self.levels, self.level_offsets)
 
     def save_files(self, folder: Path) -> None:
         """Write the column names."""
@@ -146,6 +137,28 @@ def _frequent(column: Array, weight: Array, most: int) -> Array:
     heavy = np.lexsort((values, -np.bincount(place, weight, minlength=len(values))))[:most]
     frequent: Array = np.sort(values[heavy])
     return frequent
+
+
+@njit(cache=True, nogil=True)
+def _standardise(numbers: Array, mean: Array, deviation: Array, clip: float) -> Array:
+    x = np.full(numbers.shape, np.float32(np.nan))
+    for i in range(numbers.shape[0]):
+        for j in range(numbers.shape[1]):
+            if np.isfinite(numbers[i, j]):
+                x[i, j] = min(max((np.float64(numbers[i, j]) - mean[j]) / deviation[j], -clip), clip)
+    return x
+
+
+@njit(cache=True, nogil=True)
+def _places(categories: Array, levels: Array, level_offsets: Array) -> Array:
+    at = np.full(categories.shape, -1, dtype=np.int64)
+    for j in range(categories.shape[1]):
+        first, last = level_offsets[j], level_offsets[j + 1]
+        for i in range(categories.shape[0]):
+            spot = first + np.searchsorted(levels[first:last], categories[i, j])
+            if spot < last and levels[spot] == categories[i, j]:
+                at[i, j] = spot
+    return at
 
 
 @njit(cache=True, nogil=True)
