@@ -241,9 +241,10 @@ def save_array(path: Path, array: Array) -> None:
 
 
 def load_array(path: Path) -> Array:
-    """Memory-map one `.npy` file, read-only. Zero-sized and 0-d arrays, which cannot be mapped, are read."""
+    """Memory-map one `.npy` file, copy-on-write: changes stay in memory (and kernels see the type that they see while
+    fitting, so they are not compiled twice). Zero-sized and 0-d arrays, which cannot be mapped, are read."""
     try:
-        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: Array = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         try:
             array = np.load(path, allow_pickle=False)

@@ -74,16 +74,27 @@ class Timeline:
 
     test: str | float = param(0.9, "start of the last test window: a date, or a share of the events")
     until: str = param("", "end of the last test window: a date; the end of the data when empty")
-    window: str | float = param("", "length of a label window: a duration or a share; that of the test window when empty")
+    window: str | float = param(
+        "", "length of a label window: a duration or a share; that of the test window when empty"
+    )
+    step: str | float = param(
+        "", "time from one label cut-off to the next: a duration or a share; the window when empty"
+    )
     cutoffs: int = param(3, "label windows for the ranker, the newest of which validates", low=1, high=100)
     windows: int = param(1, "rolling test windows, each fitted afresh; the last one starts at `test`", low=1, high=100)
     gap: str = param("0s", "time between what is known and the window that is predicted", duration=True)
     train_from: str = param("", "events before this date are left out; all are used when empty")
     labels: str = param("window", "requests at one prediction time, or each at its own", options=("window", "next"))
-    targets: str = param("all", "answers of a window: all, or those of the user's first request in it", options=("all", "first"))
-    split: str = param("time", "global time; or the last events of each user, which leaks across users", options=("time", "last"))
+    targets: str = param(
+        "all", "answers of a window: all, or those of the user's first request in it", options=("all", "first")
+    )
+    split: str = param(
+        "time", "global time; or the last events of each user, which leaks across users", options=("time", "last")
+    )
     holdout: float = param(0.0, "share of users who are absent from all training", low=0.0, high=0.9)
-    refit: str = param("each", "sources refitted as of each label cut-off, or frozen at the first", options=("each", "first"))
+    refit: str = param(
+        "each", "sources refitted as of each label cut-off, or frozen at the first", options=("each", "first")
+    )
 
     def splits(self, data: Dataset) -> list[list[Split]]:
         """For every test window, oldest first: its label splits, oldest first, and the test split last."""
@@ -92,19 +103,31 @@ class Timeline:
             raise DataError("the log is empty")
         if self.split == "last":
             if self.labels == "next":
-                raise ConfigError("timeline.labels: 'next' needs timeline.split = 'time'; the last events per user have no window")
+                raise ConfigError(
+                    "timeline.labels: 'next' needs timeline.split = 'time'; the last events per user have no window"
+                )
             return [self._last(log)]
         tests = self._tests(log)
+        length = self._length(log, tests)
         return [
-            [*self._labels(log, cut, start, tests), self._made(log, cut, start, stop, "test")] for start, stop, cut in tests
+            [*self._labels(log, cut, start, length), self._made(log, cut, start, stop, "test")]
+            for start, stop, cut in tests
         ]
 
     def at(self, data: Dataset, cut: int) -> list[Split]:
         """The label splits before a moment, oldest first, and a split without answers at that moment: what a fit as of then
-        may use. Events at or after it change nothing."""
-        log = data.log
-        start = log.position(cut)
-        return [*self._labels(log, cut, start, self._tests(log)), self._made(log, cut, start, start, "end")]
+        may use. Events at or after it change nothing: shares are shares of the events before it."""
+        start = data.log.position(cut)
+        if start == 0:
+            raise ConfigError(f"timeline: no event before {iso(cut)}: nothing can be learned as of then")
+        known = data.log.slice(0, start)
+        # Only a window "as long as the last test window" asks where that is.
+        length = self.window if self.window != "" else self._length(known, self._tests(known))
+        return [*self._labels(known, cut, start, length), self._made(known, cut, start, start, "end")]
+
+    def _length(self, log: Log, tests: list[tuple[int, int, int]]) -> str | float:
+        """The length of a label window: as given, or the last test window's, as a share of the events."""
+        return self.window if self.window != "" else (tests[-1][1] - tests[-1][0]) / len(log)
 
     def _tests(self, log: Log) -> list[tuple[int, int, int]]:
         """(first log position, last, cut) of every test window, oldest first."""
@@ -128,33 +151,34 @@ class Timeline:
             return int(log.time[min(int(self.test * len(log)), len(log) - 1)])
         return moment(self.test)
 
-    def _labels(self, log: Log, cut: int, start: int, tests: list[tuple[int, int, int]]) -> list[Split]:
+    def _labels(self, log: Log, cut: int, start: int, length: str | float) -> list[Split]:
         """Label splits before a test window that starts at `cut`, log position `start`."""
-        made: list[Split] = []
         floor = moment(self.train_from) if self.train_from else int(log.time[0])
-        length = self.window
-        if length == "":  # as long as the last test window
-            length = (tests[-1][1] - tests[-1][0]) / len(log)
-        edges = [(cut, start)]
-        for _ in range(self.cutoffs):
-            edge, position = edges[0]
-            if isinstance(length, str):
-                edge = edge - int(seconds(length))
-                position = log.position(edge)
-            else:
-                position = max(position - max(1, round(length * len(log))), 0)
-                edge = int(log.time[position])
-                position = log.position(edge)
-            if edge <= floor or position <= log.position(floor):
-                raise ConfigError(
-                    f"timeline.cutoffs: {self.cutoffs} label windows of {length} before {iso(cut)} reach back to {iso(edge)}, "
-                    f"before the data begin at {iso(floor)}; choose fewer or shorter windows"
-                )
-            edges.insert(0, (edge, position))
+        made: list[Split] = []
+        cut, start = self._back(log, cut, start, length)
         for i in range(self.cutoffs):
-            name = "validate" if i == self.cutoffs - 1 else f"label {i + 1}"
-            made.append(self._made(log, edges[i][0], edges[i][1], edges[i + 1][1], name))
+            if cut <= floor or start <= log.position(floor):
+                raise ConfigError(
+                    f"timeline.cutoffs: {self.cutoffs} label windows reach back to {iso(cut)}, before the data begin at "
+                    f"{iso(floor)}; choose fewer or shorter windows"
+                )
+            name = "validate" if i == 0 else f"label {self.cutoffs - i}"
+            made.insert(0, self._made(log, cut, start, self._ahead(log, cut, start, length), name))
+            cut, start = self._back(log, cut, start, length if self.step == "" else self.step)
         return made
+
+    def _back(self, log: Log, cut: int, start: int, length: str | float) -> tuple[int, int]:
+        """The moment and log position that lie `length` before another."""
+        if isinstance(length, str):
+            return cut - int(seconds(length)), log.position(cut - int(seconds(length)))
+        edge = int(log.time[max(start - max(1, round(length * len(log))), 0)])
+        return edge, log.position(edge)
+
+    def _ahead(self, log: Log, cut: int, start: int, length: str | float) -> int:
+        """The log position where a window that begins at a moment ends."""
+        if isinstance(length, str):
+            return log.position(cut + int(seconds(length)))
+        return start + max(1, round(length * len(log)))
 
     def _made(self, log: Log, cut: int, start: int, stop: int, name: str) -> Split:
         gap = int(seconds(self.gap))
@@ -281,7 +305,9 @@ def _chosen(data: Dataset, users: Array, most: int, draw: np.random.Generator) -
 def _first(log: Log, rows: Array) -> Array:
     """Mask of rows (sorted by user, log order within) that belong to the user's first request, or first moment without ids."""
     column = log.columns.get("request", log.time)
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(log.user[rows]) != 0])) if len(rows) else np.zeros(0, np.int64)
+    starts = (
+        np.flatnonzero(np.concatenate([[True], np.diff(log.user[rows]) != 0])) if len(rows) else np.zeros(0, np.int64)
+    )
     counts = np.diff(np.append(starts, len(rows)))
     mask: Array = column[rows] == np.repeat(column[rows][starts], counts)
     return mask

@@ -118,7 +118,10 @@ def _known_context(recipe: Recipe, data: Dataset) -> None:
 
 
 def _replay(recipe: Recipe, data: Dataset, pipeline: Pipeline, ctx: FitContext, split: Split) -> Replay:
-    return Replay(recipe.timeline.known(data, split) if split.dropped is not None else data.log, new_state(recipe, data, pipeline, ctx))
+    return Replay(
+        recipe.timeline.known(data, split) if split.dropped is not None else data.log,
+        new_state(recipe, data, pipeline, ctx),
+    )
 
 
 def _advanced(fitted: Fitted, split: Split) -> Replay:
@@ -137,6 +140,7 @@ def _train(fitted: Fitted, labels: list[Split]) -> None:
     """Frames at every label split, the ranker, the guard, and the ranker again on all of them."""
     recipe, data, pipeline = fitted.recipe, fitted.data, fitted.pipeline
     frames: list[Frame] = []
+    late: list[Frame] = []  # of windows that overlap the validation window: they may train only after it has judged
     valid: Frame | None = None
     for i, split in enumerate(labels):
         fitted.replay = _advanced(fitted, split)
@@ -157,22 +161,27 @@ def _train(fitted: Fitted, labels: list[Split]) -> None:
         else:
             _, frame = _frames(fitted, requests, i, np.zeros(len(requests), dtype=bool), split)
             if frame is not None:
-                frames.append(frame)
+                (frames if split.stop <= labels[-1].start or len(labels) == 1 else late).append(frame)
     if not frames or valid is None:
         raise ConfigError(
             "timeline: no label window holds a positive event that the sources found: choose longer windows, or more candidates"
         )
-    _learn(fitted, frames, valid)
+    _learn(fitted, frames, late, valid)
 
 
 def label_requests(fitted: Fitted, split: Split, i: int) -> Requests:
     """The requests of label window i, or a ConfigError when it has none."""
     recipe, data = fitted.recipe, fitted.data
     kinds = data.catalogue.kind_codes(positive_kinds(recipe, data))
-    grades = {int(data.catalogue.kind_codes([name], "train.grades")[0]): value for name, value in recipe.train.grades.items()}
+    grades = {
+        int(data.catalogue.kind_codes([name], "train.grades")[0]): value for name, value in recipe.train.grades.items()
+    }
     requests = recipe.timeline.requests(
         data, split, kinds, most=recipe.train.requests, seed=recipe.seed + 1 + i, grades=grades, training=True
     )
+    if recipe.train.warm:
+        past = fitted.state.history(requests.user, 1)  # as of the cut-off, which is before every request
+        requests = requests.take(np.flatnonzero(np.diff(past.offsets)))
     if not len(requests):
         raise ConfigError(
             f"timeline: the label window {split.name!r} from {iso(split.cut)} holds no event of kind "
@@ -250,7 +259,10 @@ def sample(pool: Batch, negatives: int, hard: float, seed: int) -> Batch:
         return pool
     label = pool.cand["label"]
     draw = np.concatenate(
-        [rng(seed, "negatives", int(u), int(t)).random(c) for u, t, c in zip(pool.user, pool.time, np.diff(pool.offsets), strict=True)]
+        [
+            rng(seed, "negatives", int(u), int(t)).random(c)
+            for u, t, c in zip(pool.user, pool.time, np.diff(pool.offsets), strict=True)
+        ]
     )
     best = rows.place(pool, -pool.cand["best_rank"]) < round(hard * negatives)
     score = np.where(label > 0, 3.0, np.where(best, 2.0, draw))
@@ -285,7 +297,7 @@ def joined(frames: list[Frame]) -> Frame:
     )
 
 
-def _learn(fitted: Fitted, frames: list[Frame], valid: Frame) -> None:
+def _learn(fitted: Fitted, frames: list[Frame], late: list[Frame], valid: Frame) -> None:
     """The ranker on the older frames, judged on the newest; then on all, unless the recipe says otherwise."""
     recipe, pipeline, ctx = fitted.recipe, fitted.pipeline, fitted.ctx
     older = joined(frames)
@@ -296,8 +308,7 @@ def _learn(fitted: Fitted, frames: list[Frame], valid: Frame) -> None:
             fitted.curves[name] = dict(ranker.curve)
     fitted.guard = judge(pipeline, valid, recipe, fitted.notes)
     if recipe.train.refit:
-        frames = [*frames, _sampled(valid, recipe)]
-        older = joined(frames)
+        older = joined([*frames, *late, _sampled(valid, recipe)])
         for name, ranker in ctx.progress(steps, "train on every window", len(steps)):
             ranker.fit(older, None, _placed(ctx, name))
     fitted.frame = older
@@ -310,7 +321,9 @@ def _learn(fitted: Fitted, frames: list[Frame], valid: Frame) -> None:
 
 def _sampled(valid: Frame, recipe: Recipe) -> Frame:
     """The validation frame thinned to what a training frame holds."""
-    batch = sample(valid.batch.with_columns({"label": valid.label}), recipe.train.negatives, recipe.train.hard, recipe.seed)
+    batch = sample(
+        valid.batch.with_columns({"label": valid.label}), recipe.train.negatives, recipe.train.hard, recipe.seed
+    )
     return Frame(
         batch.without(["label"]), batch.cand["label"], np.ones(batch.m, dtype=np.float32),
         np.full(batch.n, valid.cutoff[0], dtype=np.int32), valid.features,

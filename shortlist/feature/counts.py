@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,11 +34,15 @@ class Counts(Feature):
     share: bool = param(False, "also the share of the count of all keys together")
     _events: tuple[str, ...] = hidden(())
     _keys: list[str] = hidden([])
+    _names: dict[Any, str] = hidden(
+        {}
+    )  # of aggregates, by key and horizon: a fold is too dear to be made for every request
 
     def folds(self, ctx: FitContext) -> Sequence[Fold]:
         """One aggregate per key and horizon."""
         self._events = tuple(self.event) or ctx.positive
         self._keys = expanded(self.by, ctx.catalogue)
+        self._names = {}
         folds: list[Fold] = []
         for key in self._keys:
             folds += [self._fold(columns_of(key), horizon) for horizon in self._horizons()]
@@ -55,6 +60,11 @@ class Counts(Feature):
             return Decay(by, self._events, length)
         return Window(by, self._events, length) if kind == "window" else Count(by, self._events)
 
+    def _name(self, by: tuple[str, ...], horizon: tuple[str, str]) -> str:
+        if (by, horizon) not in self._names:
+            self._names[by, horizon] = self._fold(by, horizon).name
+        return self._names[by, horizon]
+
     def compute(self, batch: Batch, state: State) -> Columns:
         """float32 columns of length m."""
         columns: Columns = {}
@@ -66,15 +76,15 @@ class Counts(Feature):
             before: Array | None = None
             for horizon in self._horizons():
                 name = f"{label}/{key}/{horizon[1] or 'total'}" + ("w" if horizon[0] == "window" else "")
-                value = state.read(self._fold(by, horizon).name, keys, time)
+                value = state.read(self._name(by, horizon), keys, time)
                 columns[name] = value.astype(np.float32)
                 if self.trend and horizon[0] == "decay":
                     if before is not None:
                         columns[f"{name}:trend"] = ((before + 1) / (value + 1)).astype(np.float32)
                     before = value
                 if self.share:
-                    everything = state.read(self._fold((), horizon).name, np.zeros(1, dtype=np.int64), time[:1])
+                    everything = state.read(self._name((), horizon), np.zeros(1, dtype=np.int64), time[:1])
                     if batch.n > 1:
-                        everything = state.read(self._fold((), horizon).name, np.zeros(batch.m, dtype=np.int64), time)
+                        everything = state.read(self._name((), horizon), np.zeros(batch.m, dtype=np.int64), time)
                     columns[f"{name}:share"] = (value / np.maximum(everything, 1e-9)).astype(np.float32)
         return columns

@@ -26,20 +26,23 @@ class Recency(Feature):
     event: tuple[str, ...] = param((), "event kinds; the positive kinds when empty")
     _events: tuple[str, ...] = hidden(())
     _keys: list[str] = hidden([])
+    _names: dict[str, str] = hidden({})  # of aggregates, by key: a fold is too dear to be made for every request
 
     def folds(self, ctx: FitContext) -> Sequence[Fold]:
         """One aggregate per key."""
         self._events = tuple(self.event) or ctx.positive
         self._keys = expanded(self.by, ctx.catalogue)
-        return [Last(columns_of(key), self._events) for key in self._keys]
+        folds = [Last(columns_of(key), self._events) for key in self._keys]
+        self._names = {key: fold.name for key, fold in zip(self._keys, folds, strict=True)}
+        return folds
 
     def compute(self, batch: Batch, state: State) -> Columns:
         """float32 columns of length m."""
         time = batch.time if batch.n == 1 else batch.spread(batch.time)
         label = "+".join(self._events)
         return {
-            f"{label}/{key}/since": state.read(
-                Last(columns_of(key), self._events).name, state.keys(columns_of(key), batch), time
-            ).astype(np.float32)
+            f"{label}/{key}/since": state.read(self._names[key], state.keys(columns_of(key), batch), time).astype(
+                np.float32
+            )
             for key in self._keys
         }

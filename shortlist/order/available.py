@@ -9,6 +9,7 @@ from shortlist.core.batch import Array, Batch
 from shortlist.core.component import param
 from shortlist.core.contracts import Filter, FitContext, Mask, State
 from shortlist.core.errors import ConfigError, choices
+from shortlist.core.rows import offsets_of
 from shortlist.data.catalogue import NEVER
 
 FROM, UNTIL = "available_from", "available_until"
@@ -41,13 +42,23 @@ class Available(Filter):
         return self._available(batch.item, batch.spread(batch.time), state)
 
     def mask(self, batch: Batch, state: State) -> Mask | None:
-        """All of `keep` for requests of one moment, as one mask over items; None for several moments, or when no item
-        could be dropped."""
+        """All of `keep`: one mask over items, and for requests of several moments what each of them bans besides. None when no
+        item could be dropped."""
         items = state.catalogue.items
         unbounded = FROM not in items.columns and UNTIL not in items.columns
-        if batch.n == 0 or (batch.time != batch.time[0]).any() or (unbounded and items.listed >= len(items)):
+        if batch.n == 0 or (unbounded and items.listed >= len(items)):
             return None
-        return Mask(self._available(np.arange(len(items), dtype=np.int32), batch.time[:1], state))
+        every = np.arange(len(items), dtype=np.int32)
+        if (batch.time == batch.time[0]).all():
+            return Mask(self._available(every, batch.time[:1], state))
+        # A request must be told the same alone and among others: else a source spends its quota differently.
+        moments, which = np.unique(batch.time, return_inverse=True)
+        masks = np.stack([self._available(every, moments[j : j + 1], state) for j in range(len(moments))])
+        shared = masks.any(axis=0)
+        banned = [np.flatnonzero(shared & ~mask).astype(np.int32) for mask in masks]
+        return Mask(
+            shared, offsets_of(np.array([len(banned[j]) for j in which])), np.concatenate([banned[j] for j in which])
+        )
 
     def _available(self, item: Array, time: Array, state: State) -> Array:
         """(len,) bool for items at (len,) or (1,) moments. A code that is not in the catalogue is not available."""

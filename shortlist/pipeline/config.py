@@ -51,6 +51,7 @@ class Train:
     validate: int = param(
         4_000, "requests of the newest label window that are ranked over the full pool, at most", low=1
     )
+    warm: bool = param(False, "only requests of users with a history; for test windows that hardly have others")
     negatives: int = param(100, "rows without a label kept per request; 0 = the whole pool", low=0)
     hard: float = param(
         0.0, "share of the kept negatives that are the best-ranked ones instead of random", low=0.0, high=1.0

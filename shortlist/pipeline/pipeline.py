@@ -70,8 +70,11 @@ class Pipeline:
             part.fit(log, _placed(ctx, place))
 
     def retrieve(self, batch: Batch, state: State, trace: Trace | None = None) -> Batch:
-        """Candidates of n requests: sources, merge, filters."""
+        """Candidates of n requests: sources, merge, filters. Context values that no event has brought yet are unknown, also
+        where a log encoded at once has a code for them."""
         timed = _timer(trace)
+        context = {name: state.known(name, batch.req[name]) for name in state.catalogue.context if name in batch.req}
+        batch = Batch({**batch.req, **context}, batch.offsets, batch.cand) if context else batch
         with timed("filters"):
             mask = self._mask(batch, state)
         hits = []
@@ -167,8 +170,9 @@ class Pipeline:
         """The answer: rules in turn, then the first k."""
         timed = _timer(trace)
         with timed("rules"):
+            users = state.known("user", batch.user)
             for place, rule in self.rules.items():
-                generator = _generators(self.seed, place, batch)
+                generator = _generators(self.seed, place, users, batch.time)
                 batch = batch.take(rule.rows(batch, state, generator))
             return batch.take(np.flatnonzero(rows.run_place(batch.offsets) < k))
 
@@ -220,6 +224,6 @@ def _joined(bans: list[Mask], n: int) -> tuple[Array, Array]:
     return rows.offsets_of(np.bincount(owner, minlength=n)), item[order]
 
 
-def _generators(seed: int, place: str, batch: Batch) -> Callable[[int], np.random.Generator]:
+def _generators(seed: int, place: str, users: Array, times: Array) -> Callable[[int], np.random.Generator]:
     """Randomness of request i: from the seed, the rule, the user and the time, never from the order of calls."""
-    return lambda i: rng(seed, place, int(batch.user[i]), int(batch.time[i]))
+    return lambda i: rng(seed, place, int(users[i]), int(times[i]))

@@ -44,6 +44,7 @@ class State:
         self._history_events = tuple(history_events)
         catalogue.kind_codes(self._history_events, "history_events")
         self._met = np.zeros(1024, dtype=bool)
+        self._arrived: dict[str, int] = {}  # highest code folded in, of users and of every context column
         for fold in folds:
             self._keep(fold)
 
@@ -110,6 +111,9 @@ class State:
         users = _only(events["user"], self._of_kinds(events["kind"], self._history_events))
         self._ring.append(users, events["item"], events["time"], events["kind"])
         self._meet(events["item"])
+        for name in ("user", *self.catalogue.context):
+            if name in events:
+                self._arrived[name] = max(self._arrived.get(name, -1), int(events[name].max()))
         self.now = max(self.now, int(events["time"].max()))
         self.count += len(events["time"])
 
@@ -187,12 +191,20 @@ class State:
         out[:have] = self._met[:have]
         return out
 
+    def known(self, name: str, codes: Array) -> Array:
+        """Codes of users (`user`) or of a context column, -1 for those that no event has brought and no table lists. A log that
+        was encoded at once knows the codes of its future; a live service does not, and neither may a request."""
+        listed = self.catalogue.users.listed if name == "user" else 0
+        out: Array = np.where(codes <= max(self._arrived.get(name, -1), listed - 1), codes, codes.dtype.type(-1))
+        return out
+
     def snapshot(self, folder: Path) -> None:
         """Write the state as plain arrays and one JSON description into a new folder."""
         folder.mkdir(parents=True, exist_ok=True)
         about: dict[str, Any] = {
             "now": self.now,
             "count": self.count,
+            "arrived": self._arrived,
             "history": self._ring.length,
             "history_events": list(self._history_events),
             "folds": [config(fold) for fold in self.folds.values()],
@@ -229,7 +241,7 @@ class State:
         ring = state._ring
         ring.restore({name: _writable(folder / f"history.{name}.npy") for name in ring.arrays()})
         state._met = _writable(folder / "met.npy")
-        state.now, state.count = about["now"], about["count"]
+        state.now, state.count, state._arrived = about["now"], about["count"], about["arrived"]
         return state
 
 

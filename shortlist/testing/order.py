@@ -42,6 +42,22 @@ class FilterSuite(PartSuite):
         allowed = (mask or Mask()).allows(batch)
         assert allowed[part.keep(batch, state)].all()
 
+    def test_the_mask_is_the_same_alone_and_among_others(self) -> None:
+        """Requests of different moments: each is told what it is told alone. Else a source would find other items for it."""
+        part, state = self.ready()
+        req = self.batch().req
+        n, size = len(req["user"]), len(state.catalogue.items)
+        req = {**req, "time": req["time"] - 12 * 3600 * np.arange(n)}
+        batch = Batch(req, row.offsets_of(np.full(n, size)), {"item": np.tile(np.arange(size, dtype=np.int32), n)})
+
+        def told(asked: Batch) -> Array:
+            mask = part.mask(asked, state) if hasattr(part, "mask") else None
+            return (mask or Mask()).allows(asked)
+
+        whole = told(batch)
+        for i in range(n):
+            self.same(told(batch.request(i)), whole[i * size : (i + 1) * size])
+
     def test_some_rows_are_all_rows(self) -> None:
         """Asked about some of the rows, it says the same of them."""
         part, state = self.ready()

@@ -58,16 +58,21 @@ def test_equals_its_definition(
     if mask is not None:
         assert mask.allows(batch).tolist() == expected
     else:
-        assert len(set(times)) > 1 or (not columns and listed == 12)
+        assert not times or (not columns and listed == 12)
 
 
-def test_mask_is_shared_by_requests_of_one_moment() -> None:
+def test_mask_is_shared_by_requests_of_one_moment_only() -> None:
     state = State(toy_catalogue(40, available_from=moments([50] * 40)))
     mask = Available().mask(toy_batch([3, 3], time=40), state)
     assert mask is not None
     assert mask.shared is not None
     assert not mask.shared.any()
-    assert Available().mask(toy_batch([3, 3], time=[40, 60]), state) is None
+    apart = Available().mask(toy_batch([3, 3], time=[40, 60]), state)
+    assert apart is not None
+    assert apart.shared is not None
+    assert apart.shared.all()
+    assert apart.offsets is not None
+    assert np.diff(apart.offsets).tolist() == [len(apart.shared), 0]
     assert Available().mask(toy_batch([]), state) is None
 
 

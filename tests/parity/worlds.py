@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from shortlist.core.batch import Array, Batch
-from shortlist.core.contracts import Frame
+from shortlist.core.component import param
+from shortlist.core.contracts import Frame, Rule, State
 from shortlist.core.rng import rng
 from shortlist.core.units import iso
 from shortlist.data.schema import Tables
@@ -54,8 +57,24 @@ RULES: list[dict[str, Any]] = [
     {"type": "boost", "wishes": [{"places": 3, "by": "category", "value": "toys"}]},
     {"type": "cap", "most": 4, "within": 10},
     {"type": "mmr", "by": "tags", "weight": 0.8, "depth": 15},
+    {"type": "tests.parity.worlds.Shuffle"},
     {"type": "top", "k": 20},
 ]
+
+
+@dataclass
+class Shuffle(Rule):
+    """Puts the first places of every request into random order: no built-in rule draws at random yet, and rules may."""
+
+    first: int = param(3, "places that are shuffled", low=1)
+
+    def rows(self, batch: Batch, state: State, rng: Callable[[int], np.random.Generator]) -> Array:
+        """(m,) row indices."""
+        rows = np.arange(batch.m)
+        for i in range(batch.n):
+            start, stop = batch.offsets[i], min(batch.offsets[i] + self.first, batch.offsets[i + 1])
+            rows[start:stop] = start + rng(i).permutation(stop - start)
+        return rows
 
 
 def recipe(**changes: Any) -> Recipe:
