@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from catboost import CatBoost, FeaturesData, Pool
+from catboost import CatBoost, CatBoostError, FeaturesData, Pool
 
 from shortlist.core.batch import Array, Batch
 from shortlist.core.component import hidden, param
 from shortlist.core.contracts import FitContext, Frame, split
-from shortlist.core.errors import ConfigError
+from shortlist.core.errors import BundleError, ConfigError
 
 BY_REQUEST = ("YetiRank", "QuerySoftMax", "QueryRMSE", "PairLogit")
 METRIC = "NDCG:top=10;type=Base"
@@ -125,18 +125,33 @@ class Catboost:
 
     def importance(self) -> dict[str, float]:
         """Share of the prediction's change that each feature column carries, in percent, largest first."""
-        gains = dict(zip([*self._numbers, *self._categories], self._model.get_feature_importance(), strict=True))
+        gains = dict(
+            zip(
+                [*self._numbers, *self._categories],
+                self._model.get_feature_importance(type="PredictionValuesChange"),
+                strict=True,
+            )
+        )
         return {name: float(gain) for name, gain in sorted(gains.items(), key=lambda entry: -entry[1])}
 
     def save_files(self, folder: Path) -> None:
-        """CatBoost's own binary format, and the column names as JSON."""
-        self._model.save_model(str(folder / "model.cbm"))
+        """CatBoost's own binary format, and the column names as JSON. BundleError when the disk refuses."""
+        about = self._model.get_metadata()
+        for name in ("model_guid", "train_finish_time"):  # else no two fits would give the same bundle
+            about[name] = ""
+        try:
+            self._model.save_model(str(folder / "model.cbm"))
+        except CatBoostError as error:  # not an OSError, whatever happened
+            raise BundleError(f"{folder / 'model.cbm'}: cannot be written: {error}") from None
         about = {"names": self.names, "numbers": self._numbers, "categories": self._categories, "trees": self.trees}
         (folder / "model.json").write_text(json.dumps(about))
 
     def load_files(self, folder: Path) -> None:
-        """Read what `save_files` wrote."""
-        about = json.loads((folder / "model.json").read_text())
-        self.names, self.trees = tuple(about["names"]), about["trees"]
-        self._numbers, self._categories = tuple(about["numbers"]), tuple(about["categories"])
-        self._model = CatBoost().load_model(str(folder / "model.cbm"))
+        """Read what `save_files` wrote. BundleError when it is missing or damaged."""
+        try:
+            about = json.loads((folder / "model.json").read_text())
+            self.names, self.trees = tuple(about["names"]), about["trees"]
+            self._numbers, self._categories = tuple(about["numbers"]), tuple(about["categories"])
+            self._model = CatBoost().load_model(str(folder / "model.cbm"))
+        except (CatBoostError, OSError, ValueError, KeyError, TypeError) as error:
+            raise BundleError(f"{folder}: not a readable model: {' '.join(str(error).split())}") from None
