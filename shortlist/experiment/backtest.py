@@ -19,7 +19,8 @@ from shortlist.core.batch import Array, Batch
 from shortlist.core.contracts import silent
 from shortlist.core.errors import ConfigError
 from shortlist.core.files import whole_folder
-from shortlist.core.units import iso
+from shortlist.core.units import iso, moment
+from shortlist.core.units import seconds as length_of
 from shortlist.data.dataset import Dataset
 from shortlist.data.timeline import Requests, Split
 from shortlist.experiment import report
@@ -238,7 +239,7 @@ class Measured:
             ours = np.stack([values["pipeline"][metric] for metric in columns], axis=1)
             theirs = np.stack([values[name][metric] for metric in columns], axis=1)
             low, high = paired(ours, theirs, users, **times)
-            mean = np.nanmean(ours - theirs, axis=0) if len(ours) else np.zeros(len(columns))
+            mean = _mean(ours - theirs)
             differences[f"pipeline - {name}"] = {
                 metric: entry(mean[j], low[j], high[j]) for j, metric in enumerate(columns)
             }
@@ -257,6 +258,13 @@ class Measured:
             }
         )
         return cls(len(users), systems, differences, table, _by_window(windows, values, names, users, times))
+
+
+def _mean(values: Array) -> Array:
+    """(columns,) means of (requests, columns) without NaN; NaN where there is nothing else."""
+    there = np.isfinite(values)
+    count = there.sum(axis=0)
+    return np.where(count > 0, np.where(there, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
 def _values(window: Window, name: str, ks: list[int]) -> dict[str, Array]:
@@ -307,7 +315,10 @@ def _timeline(recipe: Recipe, splits: list[list[Split]], data: Dataset) -> dict[
     log = data.log
     end = [iso(int(log.time[min(s[-1].stop, len(log)) - 1])) for s in splits]
     if recipe.timeline.split == "time":
-        end = [iso(int(log.time[s[-1].stop]) if s[-1].stop < len(log) else int(log.time[-1]) + 1) for s in splits]
+        # A window ends where the next one begins; with a gap, its prediction time lies that much earlier.
+        gap = int(length_of(recipe.timeline.gap))
+        last = moment(recipe.timeline.until) if recipe.timeline.until else int(log.time[-1]) + 1
+        end = [iso(at) for at in (*(s[-1].cut + gap for s in splits[1:]), last)]
     return {
         "split": recipe.timeline.split,
         "labels": recipe.timeline.labels,

@@ -52,6 +52,11 @@ class Catboost:
         to have been dropped. ConfigError when nothing is positive."""
         if not (frame.label > 0).any():
             raise ConfigError(f"{ctx.place}: no positive row in the training frame: the sources found no target")
+        if (frame.label == frame.label[0]).all():
+            raise ConfigError(
+                f"{ctx.place}: all {len(frame.label)} rows of the training frame have the same label: nothing to tell apart; "
+                "choose longer windows, or more candidates"
+            )
         self.names = tuple(name for name in frame.features if not self._dropped(name))
         _, _, self._numbers, self._categories = split(frame.batch.take(np.zeros(0, dtype=np.int64)), self.names)
         if not self.ctr:  # large categories would be encoded by label statistics: leave them to the state's aggregates
@@ -75,7 +80,10 @@ class Catboost:
             "logging_level": "Silent",
         }
         model = CatBoost(options)
-        model.fit(self._pool(frame))
+        try:
+            model.fit(self._pool(frame))
+        except CatBoostError as error:
+            raise ConfigError(f"{ctx.place}: cannot learn from {len(frame.label)} rows: {error}") from None
         self._model = model
         if valid is not None:
             self._choose(self._pool(valid))
