@@ -68,9 +68,7 @@ class Batch:
 
     def spread(self, column: Array) -> Array:
         """A request column (length n) repeated for every candidate row (length m)."""
-        if self.n == 1:
-            return np.broadcast_to(column, (self.m, *column.shape[1:])) if len(column) == 1 else column[self.owner]
-        return column[self.owner]
+        return np.repeat(column, self.m, axis=0) if self.n == 1 else column[self.owner]
 
     def with_columns(self, columns: Mapping[str, Array]) -> Batch:
         """The same rows with more (or replaced) candidate columns, each of length m."""
@@ -84,9 +82,11 @@ class Batch:
     def take(self, rows: Array) -> Batch:
         """Rows by index, in the given order, which must be grouped by request in request order."""
         rows = np.asarray(rows)
-        counts = np.bincount(self.owner[rows], minlength=self.n) if self.n != 1 else np.array([len(rows)])
-        offsets = np.zeros(self.n + 1, dtype=np.int64)
-        np.cumsum(counts, out=offsets[1:])
+        if self.n == 1:
+            offsets = np.array([0, len(rows)], dtype=np.int64)
+        else:
+            offsets = np.zeros(self.n + 1, dtype=np.int64)
+            np.cumsum(np.bincount(self.owner[rows], minlength=self.n), out=offsets[1:])
         return Batch(self.req, offsets, {name: column[rows] for name, column in self.cand.items()})
 
     def keep(self, mask: Array) -> Batch:

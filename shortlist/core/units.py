@@ -1,5 +1,6 @@
 """Durations and times as people write them: "30m", "2h", "7d"; "2017-10-16", "2017-10-16T12:00:00"."""
 
+import functools
 import re
 from datetime import UTC, datetime
 
@@ -11,6 +12,7 @@ SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*$")
 
 
+@functools.lru_cache(maxsize=4096)
 def seconds(text: str) -> float:
     """Length of a duration in seconds: `"2h"` -> 7200.0. ConfigError without a unit, so that 30 never means 30 of something."""
     match = _DURATION.match(text) if isinstance(text, str) else None

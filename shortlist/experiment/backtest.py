@@ -144,7 +144,7 @@ def _answered(fitted: Fitted, requests: Requests, split: Split, progress: Callab
     for first, last, batch in batches(
         replay, requests, data, recipe.data.context, recipe.pipeline.chunk, progress, f"test {iso(split.cut)}"
     ):
-        trace = Trace(seconds=seconds)
+        trace = Trace(seconds=seconds, whole=False)
         answer = pipeline.recommend(batch, replay.state, most, trace)
         systems["pipeline"].add(answer, most)
         assert trace.pool is not None

@@ -83,8 +83,7 @@ class Counts(Feature):
                         columns[f"{name}:trend"] = ((before + 1) / (value + 1)).astype(np.float32)
                     before = value
                 if self.share:
-                    everything = state.read(self._name((), horizon), np.zeros(1, dtype=np.int64), time[:1])
-                    if batch.n > 1:
-                        everything = state.read(self._name((), horizon), np.zeros(batch.m, dtype=np.int64), time)
+                    whole = np.zeros(1 if batch.n == 1 else batch.m, dtype=np.int64)
+                    everything = state.read(self._name((), horizon), whole, time)
                     columns[f"{name}:share"] = (value / np.maximum(everything, 1e-9)).astype(np.float32)
         return columns

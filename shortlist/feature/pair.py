@@ -38,15 +38,9 @@ class Pair(Feature):
         some = length > 0
         idle[some] = np.maximum(batch.time[some] - history.times[history.offsets[1:][some] - 1], 0)
         columns: Columns = {"history/length": batch.spread(length), "history/since": batch.spread(idle)}
-        ones = np.arange(batch.m + 1, dtype=np.int64)
-        own = np.arange(len(history.items) + 1, dtype=np.int64)
-        size = len(state.catalogue.items)
-        made = _affinity(batch, history, ones, batch.item, own, history.items, size)
-        columns |= {
-            "pair/count": made[0] * batch.spread(np.maximum(length, 1)),
-            "pair/since": made[1],
-            "pair/steps": made[2],
-        }
+        time = np.ascontiguousarray(batch.time)
+        count, since, steps = _same(batch.offsets, time, batch.item, history.offsets, history.times, history.items)
+        columns |= {"pair/count": count, "pair/since": since, "pair/steps": steps}
         table = state.catalogue.items
         for name in groups(table, "category", "tags") if "*" in self.attributes else self.attributes:
             offsets, codes = table.tags(name, batch.item)
@@ -64,6 +58,27 @@ def _affinity(
         batch.offsets, np.ascontiguousarray(batch.time), offsets, np.ascontiguousarray(codes, dtype=np.int32),
         history.offsets, history.times, past_offsets, np.ascontiguousarray(past_codes, dtype=np.int32), size,
     )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def _same(
+    owners: Array, time: Array, items: Array, past: Array, past_times: Array, past_items: Array
+) -> tuple[Array, Array, Array]:
+    """Per candidate row: how often its item is in the request's history, seconds and events since the last time."""
+    count = np.zeros(len(items), dtype=np.float32)
+    since = np.full(len(items), np.nan, dtype=np.float32)
+    steps = np.full(len(items), np.nan, dtype=np.float32)
+    for i in range(len(owners) - 1):
+        for row in range(owners[i], owners[i + 1]):
+            newest = np.int64(-1)
+            for j in range(past[i], past[i + 1]):  # histories are short: a scan beats a table of the catalogue's size
+                if past_items[j] == items[row]:
+                    count[row] += np.float32(1.0)
+                    newest = j
+            if newest >= 0:
+                since[row] = max(time[i] - past_times[newest], 0)
+                steps[row] = past[i + 1] - newest
+    return count, since, steps
 
 
 @njit(cache=True, nogil=True)

@@ -24,40 +24,43 @@ def merge(batch: Batch, names: Sequence[str], hits: Sequence[Hits], pool: int, s
     np.cumsum([found.items.shape[1] for found in hits], out=starts[1:])
     items = np.ascontiguousarray(np.concatenate([found.items for found in hits], axis=1), dtype=np.int32)
     scores = np.ascontiguousarray(np.concatenate([found.scores for found in hits], axis=1), dtype=np.float32)
-    counts, item, score, rank, found_by = _merge(items, scores, starts, pool, size)
-    offsets = offsets_of(counts)
-    returned = np.stack([(found.items >= 0).sum(axis=1) for found in hits], axis=1).astype(np.float32)
-    merged = Batch(batch.req, offsets, {"item": item})
+    counts, item, score, rank, pct, found_by, best = _merge(items, scores, starts, pool, size)
+    merged = Batch(batch.req, offsets_of(counts), {"item": item})
     columns: Columns = {"item": item}
     for s, (name, found) in enumerate(zip(names, hits, strict=True)):
         if found.full is not None:
-            _fill(score, s, merged.owner, item, np.ascontiguousarray(found.full, dtype=np.float32))
-        columns[f"score_{name}"] = np.ascontiguousarray(score[:, s])
-        columns[f"rank_{name}"] = np.ascontiguousarray(rank[:, s])
-        columns[f"pct_{name}"] = (columns[f"rank_{name}"] - np.float32(0.5)) / merged.spread(returned[:, s])
-    columns["sources"] = found_by
-    columns["best_rank"] = np.fmin.reduce(rank, axis=1) if len(names) else found_by
-    return Batch(batch.req, offsets, columns)
+            _fill(score[s], merged.owner, item, np.ascontiguousarray(found.full, dtype=np.float32))
+        columns[f"score_{name}"], columns[f"rank_{name}"], columns[f"pct_{name}"] = score[s], rank[s], pct[s]
+    columns["sources"], columns["best_rank"] = found_by, best
+    return Batch(batch.req, merged.offsets, columns)
 
 
 @njit(cache=True, nogil=True)
 def _merge(
     items: Array, scores: Array, starts: Array, pool: int, size: int
-) -> tuple[Array, Array, Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array, Array, Array, Array]:
     n, sources = items.shape[0], len(starts) - 1
     longest, total = 0, items.shape[1]
     for s in range(sources):
         longest = max(longest, starts[s + 1] - starts[s])
     room = n * min(pool, total)
     item = np.empty(room, dtype=np.int32)
-    score = np.full((room, sources), np.nan, dtype=np.float32)
-    rank = np.full((room, sources), np.nan, dtype=np.float32)
+    score = np.full((sources, room), np.nan, dtype=np.float32)
+    rank = np.full((sources, room), np.nan, dtype=np.float32)
+    pct = np.full((sources, room), np.nan, dtype=np.float32)
     found_by = np.zeros(room, dtype=np.float32)
+    best = np.empty(room, dtype=np.float32)
     counts = np.zeros(n, dtype=np.int64)
+    returned = np.zeros(sources, dtype=np.float32)
     row_of = np.full(size, -1, dtype=np.int64)  # rows of earlier requests are below `first`, so it needs no clearing
     filled = 0
     for i in range(n):
         first = filled
+        for s in range(sources):
+            returned[s] = 0
+            for j in range(starts[s], starts[s + 1]):
+                if items[i, j] >= 0:
+                    returned[s] += 1
         for place in range(longest):
             for s in range(sources):
                 if place >= starts[s + 1] - starts[s]:
@@ -72,18 +75,22 @@ def _merge(
                     row = filled
                     row_of[code] = row
                     item[row] = code
+                    best[row] = place + 1
                     filled += 1
-                score[row, s] = scores[i, starts[s] + place]
-                rank[row, s] = place + 1
+                score[s, row] = scores[i, starts[s] + place]
+                rank[s, row] = place + 1
+                pct[s, row] = np.float32(place + 0.5) / returned[s]
                 found_by[row] += 1
         counts[i] = filled - first
-    return counts, item[:filled], score[:filled], rank[:filled], found_by[:filled]
+    return (
+        counts, item[:filled], score[:, :filled], rank[:, :filled], pct[:, :filled], found_by[:filled], best[:filled],
+    )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
-def _fill(score: Array, s: int, owner: Array, item: Array, full: Array) -> None:
+def _fill(score: Array, owner: Array, item: Array, full: Array) -> None:
     """A source's own score of candidates that only others returned."""
     one = full.shape[0] == 1
     for row in range(len(item)):
-        if np.isnan(score[row, s]) and item[row] < full.shape[1]:
-            score[row, s] = full[0 if one else owner[row], item[row]]
+        if np.isnan(score[row]) and item[row] < full.shape[1]:
+            score[row] = full[0 if one else owner[row], item[row]]

@@ -144,20 +144,27 @@ class Pipeline:
             self.columns = tuple(name for name in made_batch.cand if name != "item")
         return made_batch
 
-    def rank(self, batch: Batch, trace: Trace | None = None) -> Batch:
-        """Survivors with the column `score` (float32), every request in the order of its final score."""
+    def rank(self, batch: Batch, trace: Trace | None = None, whole: bool = True) -> Batch:
+        """Survivors with the column `score` (float32), every request in the order of its final score. whole: with every
+        column; else only those that go on to the answer."""
         timed = _timer(trace)
         with timed("rank"):
             if self.fallback or not self.rankers:
                 score = self._source_score(batch)
-                return batch.with_columns({"score": score}).take(rows.order(batch, score))
-            score = np.zeros(batch.m, dtype=np.float32)
-            for name, ranker in self.rankers.items():
+            for name, ranker in () if self.fallback else self.rankers.items():
                 score = np.asarray(ranker.score(batch), dtype=np.float32)
                 if self.keeps[name]:
                     chosen = rows.top(batch, score, self.keeps[name])
                     batch, score = batch.take(chosen), score[chosen]
-            return batch.with_columns({"score": score}).take(rows.order(batch, score))
+            batch = batch.with_columns({"score": score})
+            if not whole:
+                batch = self._slim(batch)
+            return batch.take(rows.order(batch, score))
+
+    def _slim(self, batch: Batch) -> Batch:
+        """Only the columns that go on to the rules and the answer."""
+        names = ("item", "score", *(f"rank_{name}" for name in self.sources))
+        return Batch(batch.req, batch.offsets, {name: batch.cand[name] for name in names})
 
     def _source_score(self, batch: Batch) -> Array:
         """The order of one source, its own hits first, then the others by their best rank: as a score."""
@@ -174,6 +181,8 @@ class Pipeline:
             for place, rule in self.rules.items():
                 generator = _generators(self.seed, place, users, batch.time)
                 batch = batch.take(rule.rows(batch, state, generator))
+            if batch.n == 1:
+                return batch.take(np.arange(min(k, batch.m)))
             return batch.take(np.flatnonzero(rows.run_place(batch.offsets) < k))
 
     def recommend(self, batch: Batch, state: State, k: int, trace: Trace | None = None) -> Batch:
@@ -181,22 +190,19 @@ class Pipeline:
         pool = self.retrieve(batch, state, trace)
         if self.rankers and not self.fallback:
             pool = self.add_features(pool, state, trace)
-        ranked = self.rank(pool, trace)
+        ranked = self.rank(pool, trace, whole=trace is not None and trace.whole)
+        answer = self.order(self._slim(ranked), state, k, trace)
         if trace is not None:
-            trace.ranked = ranked
-        slim = Batch(ranked.req, ranked.offsets, {name: ranked.cand[name] for name in self.shown(ranked)})
-        answer = self.order(slim, state, k, trace)
-        if trace is not None:
-            trace.answer = answer
+            trace.ranked, trace.answer = ranked, answer
         return answer
-
-    def shown(self, batch: Batch) -> list[str]:
-        """The columns that go on to the rules and the answer."""
-        return ["item", "score", *(f"rank_{name}" for name in self.sources)]
 
     def matrix(self, batch: Batch) -> tuple[Array, Array, tuple[str, ...], tuple[str, ...]]:
         """The feature columns of a batch as two blocks: see `contracts.split`."""
         return split(batch, self.columns)
+
+
+def _untimed(name: str) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 def _placed(ctx: FitContext, place: str) -> FitContext:
@@ -204,7 +210,7 @@ def _placed(ctx: FitContext, place: str) -> FitContext:
 
 
 def _timer(trace: Trace | None) -> Callable[[str], AbstractContextManager[None]]:
-    return trace.timed if trace is not None else lambda name: nullcontext()
+    return trace.timed if trace is not None else _untimed
 
 
 def _joined(bans: list[Mask], n: int) -> tuple[Array, Array]:

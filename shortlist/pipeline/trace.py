@@ -15,9 +15,10 @@ from shortlist.core.batch import Array, Batch
 @dataclass
 class Trace:
     """Filled by `Pipeline.recommend`. pool: after the merge; dropped: (pool rows,) index of the filter that dropped the row, -1 =
-    kept; ranked: survivors with all columns and `score`, best first; answer: after the rules, at most k per request."""
+    kept; ranked: survivors with `score` (and, if `whole`, every feature column), best first; answer: after the rules, at most k per request."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    whole: bool = True
     pool: Batch | None = None
     dropped: Array | None = None
     ranked: Batch | None = None

@@ -106,7 +106,8 @@ class Catboost:
         return Pool(self._data(frame.batch), label=label, group_id=frame.batch.owner, weight=weight)
 
     def _data(self, batch: Batch) -> FeaturesData:
-        numbers = np.empty((batch.m, len(self._numbers)), dtype=np.float32)
+        # Column by column: CatBoost reads this layout without copying, and so do we write it.
+        numbers = np.empty((batch.m, len(self._numbers)), dtype=np.float32, order="F")
         for j, name in enumerate(self._numbers):
             numbers[:, j] = batch.cand[name]
         if not self._categories:

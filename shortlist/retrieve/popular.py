@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shortlist.core.batch import Array, Batch
-from shortlist.core.component import fitted, param
+from shortlist.core.component import fitted, hidden, param
 from shortlist.core.contracts import FitContext, Fold, Hits, Mask, Source, State
 from shortlist.core.errors import ConfigError
 from shortlist.data.log import Log
@@ -35,6 +35,7 @@ class Popular(Source):
     least: int = param(100, "events that a segment needs for a list of its own", low=1)
     tiles: int = param(24, "how many steps the window moves in", low=1, high=1024)
     kinds: Array = fitted("int8 codes of the event kinds that count")
+    _overall: str = hidden("")
 
     def folds(self, ctx: FitContext) -> Sequence[Fold]:
         """One count by item; with `by`, one by (segment, item) and one by segment."""
@@ -46,6 +47,7 @@ class Popular(Source):
                 f"{place}.by: {self.by!r} belongs to items; choices: user.<attribute>, or a context column"
             )
         self.kinds = ctx.kinds(self.event)
+        self._overall = ""
         events = self.event or ctx.positive
         if not self.by:
             return (self._fold(("item",), events),)
@@ -63,20 +65,21 @@ class Popular(Source):
     def retrieve(self, batch: Batch, state: State, k: int, allowed: Mask | None) -> Hits:
         """See Source. `full` is one row where all requests share it."""
         events = tuple(str(state.catalogue.kinds.name(int(code))) for code in self.kinds)
-        every = np.arange(len(state.catalogue.items), dtype=np.int64)
+        size = len(state.catalogue.items)
         # A plain count is the same at every moment.
         times = moments(batch, state) if self.half_life or self.window else np.zeros(batch.n, dtype=np.int64)
-        overall = self._fold(("item",), events).name
+        if not self._overall:
+            self._overall = self._fold(("item",), events).name
+        overall = self._overall
         if not self.by:
-            return shared_rows(
-                (times,), lambda i: state.read(overall, every, times[i : i + 1]).astype(np.float32), k, allowed, 0.0
-            )
+            return shared_rows((times,), lambda i: state.scan(overall, size, int(times[i])), k, allowed, 0.0)
+        every = np.arange(size, dtype=np.int64)
         apart = self._fold((self.by, "item"), events).name
         segments = self._segments(batch, state, events)
 
         def row(i: int) -> Array:
             if segments[i] < 0:
-                return state.read(overall, every, times[i : i + 1]).astype(np.float32)
+                return state.scan(overall, size, int(times[i]))
             keys = pack(np.full(len(every), segments[i]), every)
             return state.read(apart, keys, times[i : i + 1]).astype(np.float32)
 

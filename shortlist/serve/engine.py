@@ -13,16 +13,18 @@ import polars as pl
 from shortlist.core import rows
 from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.contracts import Mask
-from shortlist.core.errors import ConfigError, DataError, choices
+from shortlist.core.errors import ConfigError, DataError, ShortlistError, choices
 from shortlist.core.units import moment
 from shortlist.data.catalogue import Catalogue
+from shortlist.data.schema import MILLISECONDS, OPTIONAL, REQUIRED
 from shortlist.pipeline.bundle import Bundle
 from shortlist.pipeline.pipeline import Pipeline
 from shortlist.pipeline.trace import Trace
 from shortlist.state.state import State
 
 MOST = 1000  # items in one answer
-KEYS = {"user_id", "item_id", "time", "event", "value"}
+ASKED = ("user_id", "k", "time", "context", "exclude", "explain")  # fields of a request
+LARGEST = float(np.finfo(np.float32).max)  # values are kept as float32
 
 
 class Engine:
@@ -75,17 +77,9 @@ class Engine:
         short list, are not errors.
         """
         started = time.perf_counter()
-        known = {"user_id", "k", "time", "context", "exclude", "explain"}
-        unknown = set(request) - known
-        if unknown:
-            raise ConfigError(f"request: unknown field {sorted(unknown)[0]!r}; fields: {choices(sorted(known))}")
-        k = request.get("k", self.k)
-        if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= MOST:
-            raise ConfigError(f"request: k must be a whole number from 1 to {MOST}, not {k!r}")
-        batch = self._asked([request.get("user_id")], request.get("time"), request.get("context") or {})
-        exclude = self.catalogue.items.ids.codes(list(request.get("exclude") or []))
+        batch, k, exclude = self._checked(request)
         trace = Trace() if request.get("explain") else None
-        answer = self._answer(batch, k, exclude[exclude >= 0], trace)
+        answer = self._answer(batch, k, exclude, trace)
         names = self.catalogue.items.ids
         items: list[dict[str, Any]] = []
         for row in range(answer.m):
@@ -104,13 +98,34 @@ class Engine:
             "took_ms": round(1000 * (time.perf_counter() - started), 3),
         }
 
+    def _checked(self, request: Mapping[str, Any]) -> tuple[Batch, int, Array]:
+        """A request as a batch of one, how many items it wants, and the codes of those it does not want."""
+        unknown = set(request) - set(ASKED)
+        if unknown:
+            raise ConfigError(f"request: unknown field {sorted(unknown)[0]!r}; fields: {choices(ASKED)}")
+        k = request.get("k", self.k)
+        if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= MOST:
+            raise ConfigError(f"request: k must be a whole number from 1 to {MOST}, not {k!r}")
+        user, context, exclude = request.get("user_id"), request.get("context"), request.get("exclude")
+        if user is not None and not _is_id(user):
+            raise ConfigError(f"request: user_id must be an id, not {user!r}")
+        if context is not None and not isinstance(context, Mapping):
+            raise ConfigError(f"request: context must be a table of values by name, not {context!r}")
+        if exclude is not None and not isinstance(exclude, list | tuple | set):
+            raise ConfigError(f"request: exclude must be a list of item ids, not {exclude!r}")
+        codes = self.catalogue.items.ids.codes(list(exclude or []))
+        return self._asked([user], request.get("time"), context or {}), k, codes[codes >= 0]
+
     def _answer(self, batch: Batch, k: int, exclude: Array, trace: Trace | None = None) -> Batch:
         """The pipeline's answer without some items: asked for as many more, so that the list is not short for it."""
         if not len(exclude):
             return self.pipeline.recommend(batch, self.state, k, trace)
         answer = self.pipeline.recommend(batch, self.state, k + len(exclude), trace)
         answer = answer.keep(Mask(None, np.array([0, len(exclude)]), exclude).allows(answer))
-        return answer.take(np.flatnonzero(rows.run_place(answer.offsets) < k))
+        answer = answer.take(np.flatnonzero(rows.run_place(answer.offsets) < k))
+        if trace is not None:
+            trace.answer = answer
+        return answer
 
     def _asked(self, users: Sequence[Any], at: Any, context: Mapping[str, Any]) -> Batch:
         """Requests as a batch: outside ids to codes, -1 where unknown."""
@@ -123,13 +138,23 @@ class Engine:
         columns: Columns = {}
         for name in self.context:
             columns[name] = np.repeat(self._context(name, context.get(name)), len(codes))
-        return Batch.of(codes, np.array(self.now() if at is None else moment(at), dtype=np.int64), **columns)
+        return Batch.of(codes, np.array(self._moment(at, "request", ConfigError), dtype=np.int64), **columns)
+
+    def _moment(self, at: Any, where: str, kind: type[ShortlistError]) -> int:
+        """Unix seconds of a given time; now when there is none."""
+        try:
+            seconds = self.now() if at is None else moment(at)
+        except ConfigError as error:
+            raise kind(f"{where}: {error}") from None
+        if abs(seconds) >= MILLISECONDS:
+            raise kind(f"{where}: time {at!r} is not in seconds: it looks like milliseconds")
+        return seconds
 
     def _context(self, name: str, value: Any) -> Array:
         """One context value as (1,): a category's code (-1 = unknown or not given), or a number (NaN = not given)."""
         vocabulary = self.catalogue.context.get(name)
         if vocabulary is not None:
-            return np.array([-1 if value is None else vocabulary.code(value)], dtype=np.int32)
+            return np.array([-1 if value is None else vocabulary.code(_word(value))], dtype=np.int32)
         if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
             raise ConfigError(f"request: context {name!r} must be a number, not {value!r}")
         return np.array([np.nan if value is None else value], dtype=np.float32)
@@ -179,23 +204,26 @@ class Engine:
     def encoded(self, events: Sequence[Mapping[str, Any]]) -> Columns:
         """Events as log columns; checked first, so that a bad batch changes nothing."""
         kinds = self.catalogue.kinds
+        fields = [*REQUIRED, *OPTIONAL, *dict.fromkeys([*self.catalogue.context, *self.context])]
         only = str(kinds.name(0)) if len(kinds) == 1 else None
         times, values, kind_codes = [], [], []
         for i, event in enumerate(events):
             where = f"events[{i}]"
+            for key in event:
+                if key not in fields:
+                    raise DataError(f"{where}: unknown field {key!r}; fields: {choices(fields)}")
             for key in ("user_id", "item_id"):
-                if event.get(key) is None or isinstance(event[key], bool | float | list | dict):
+                if not _is_id(event.get(key)):
                     raise DataError(f"{where}: {key} must be an id, not {event.get(key)!r}")
             kind = event.get("event", only)
             if kind is None or kinds.code(kind) < 0:
                 raise DataError(f"{where}: unknown event {kind!r}; choices: {choices(kinds.series().to_list())}")
             value = event.get("value")
             if value is not None and (
-                isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value)
+                isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST
             ):
                 raise DataError(f"{where}: value must be a finite number, not {value!r}")
-            at = event.get("time")
-            times.append(self.now() if at is None else moment(at))
+            times.append(self._moment(event.get("time"), where, DataError))
             values.append(np.nan if value is None else value)
             kind_codes.append(kinds.code(kind))
         self._same_ids(events)
@@ -208,29 +236,47 @@ class Engine:
         }
         for name in self.catalogue.context:
             vocabulary = self.catalogue.context[name]
-            given = [event.get(name) for event in events]
+            given = [_word(event.get(name)) for event in events]
             columns[name] = np.array(
                 [-1 if value is None else vocabulary.add(value) for value in given], dtype=np.int32
             )
         return columns
 
     def _same_ids(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Refuse text ids where the data have integers, before any event is taken in."""
-        for key, table in (("user_id", self.catalogue.users), ("item_id", self.catalogue.items)):
-            if table.ids.is_text or not len(table.ids):
-                continue
+        """Refuse text where the data have integers, and what cannot be stored, before any event is taken in."""
+        columns = {"user_id": self.catalogue.users.ids, "item_id": self.catalogue.items.ids, **self.catalogue.context}
+        for key, vocabulary in columns.items():
+            integers = not vocabulary.is_text and len(vocabulary) > 0
             for i, event in enumerate(events):
-                if isinstance(table.ids.like(event[key]), str):
-                    raise DataError(
-                        f"events[{i}]: {key} {event[key]!r} is text, but the ids of this bundle are integers"
-                    )
+                given = _word(event.get(key))
+                if given is None:
+                    continue
+                if not _is_id(given):
+                    raise DataError(f"events[{i}]: {key} must be text or a whole number, not {given!r}")
+                own = vocabulary.like(given)
+                if integers and isinstance(own, str):
+                    raise DataError(f"events[{i}]: {key} {given!r} is text, but the ids of this bundle are integers")
+                if isinstance(own, int) and not -(2**63) <= own < 2**63:
+                    raise DataError(f"events[{i}]: {key} {given!r} is too large for an id")
 
     def trace(self, request: Mapping[str, Any], item_id: Any) -> dict[str, Any]:
         """Why an item is in the answer of a request, or why not: missed, filtered by whom, or at which place it was ranked."""
-        batch = self._asked([request.get("user_id")], request.get("time"), request.get("context") or {})
-        trace = Trace()
-        self.pipeline.recommend(batch, self.state, request.get("k", self.k), trace)
+        batch, k, exclude = self._checked(request)
         code = self.catalogue.items.ids.code(item_id)
         if code < 0:
             return {"item_id": item_id, "found": False, "reason": "unknown item"}
+        if code in exclude:
+            return {"item_id": item_id, "found": False, "reason": "excluded by the request"}
+        trace = Trace()
+        self._answer(batch, k, exclude, trace)
         return {"item_id": item_id, **trace.why(code, list(self.pipeline.filters))}
+
+
+def _is_id(value: object) -> bool:
+    """Is it text or a whole number?"""
+    return isinstance(value, str | int | np.integer) and not isinstance(value, bool)
+
+
+def _word(value: object) -> object:
+    """A context value as a table would hold it: a truth value is the text that a column of them is read as."""
+    return str(value).lower() if isinstance(value, bool) else value

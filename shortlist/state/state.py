@@ -174,6 +174,15 @@ class State:
         slots = self._slots[fold.by].find(np.ascontiguousarray(keys, dtype=np.int64))
         return fold.read(slots, np.ascontiguousarray(time, dtype=np.int64).reshape(-1), self.now)
 
+    def scan(self, aggregate: str, size: int, time: int) -> Array:
+        """An aggregate of all codes below `size` at one moment: (size,) float32. For sources that rank the whole catalogue."""
+        fold = self.folds.get(aggregate)
+        if fold is not None and hasattr(fold, "scan"):
+            scanned: Array = fold.scan(size, time, self.now)
+            return scanned
+        every = np.arange(size, dtype=np.int64)
+        return self.read(aggregate, every, np.array([time], dtype=np.int64)).astype(np.float32)
+
     def history(self, users: Array, last: int = 0) -> History:
         """What each of (n,) users did: the newest `last` events, 0 = all that are kept (`history` at most)."""
         return self._ring.read(users, last)

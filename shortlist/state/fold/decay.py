@@ -37,6 +37,20 @@ class Decay(Slotted):
         """(r,) float64 decayed count at times (r,) or (1,); 0 for a key never met."""
         return _read(self.sums, self.origin, slots, times, now, seconds(self.half_life))
 
+    def scan(self, size: int, time: int, now: int) -> Array:
+        """(size,) float32 decayed counts of slots 0 to size - 1 at one moment: what `read` gives, without a look-up per slot."""
+        return _scan(self.sums, self.origin, size, max(time, now), seconds(self.half_life))
+
+
+@njit(cache=True, nogil=True)
+def _scan(sums: Array, origin: Array, size: int, time: int, half_life: float) -> Array:
+    out = np.zeros(size, dtype=np.float32)
+    scale = 2.0 ** (origin[1] - (time - origin[0]) / half_life)
+    for i in range(min(size, len(sums))):
+        if sums[i] != 0.0:
+            out[i] = sums[i] * scale
+    return out
+
 
 @njit(cache=True, nogil=True)
 def _update(
@@ -78,7 +92,6 @@ def _read(sums: Array, origin: Array, slots: Array, times: Array, now: int, half
         time = max(times[0] if one else times[i], now)
         if time != last_time:
             last_time = time
-            exponent = (time - origin[0]) / half_life - origin[1]
-            scale = 2.0 ** (-exponent)
+            scale = 2.0 ** (origin[1] - (time - origin[0]) / half_life)
         out[i] = sums[slot] * scale
     return out
