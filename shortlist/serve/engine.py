@@ -73,7 +73,7 @@ class Engine:
     def recommend(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Answer one request: `{"user_id", "k", "time", "context": {}, "exclude": [item ids], "explain": bool}`, all optional.
 
-        Returns `{"user_id", "items": [{"item_id", "score", "sources"}], "time", "bundle", "took_ms"}`. An unknown user, and a
+        Returns `{"user_id", "items": [{"item_id", "score", "why" if asked to explain}], "time", "bundle", "took_ms"}`. An unknown user, and a
         short list, are not errors.
         """
         started = time.perf_counter()
