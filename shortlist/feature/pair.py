@@ -70,7 +70,7 @@ def _same(
     steps = np.full(len(items), np.nan, dtype=np.float32)
     for i in range(len(owners) - 1):
         for row in range(owners[i], owners[i + 1]):
-            newest = np.int64(-1)
+            newest = -1
             for j in range(past[i], past[i + 1]):  # histories are short: a scan beats a table of the catalogue's size
                 if past_items[j] == items[row]:
                     count[row] += np.float32(1.0)
