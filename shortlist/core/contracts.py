@@ -138,6 +138,7 @@ class State(Protocol):
     def apply(self, events: Columns) -> None: ...  # the ONE way forward, offline and online
     def history(self, users: Array, last: int = 0) -> History: ...  # ragged; newest last
     def read(self, aggregate: str, keys: Array, time: Array) -> Array: ...
+    def scan(self, aggregate: str, size: int, time: int) -> Array: ...  # of all codes below size, at one moment
     def keys(self, by: Sequence[str], batch: Batch) -> Array: ...
     def seen(self, items: Array) -> Array: ...  # bool: has any event named this item?
 

@@ -54,7 +54,7 @@ class Available(Filter):
         # A request must be told the same alone and among others: else a source spends its quota differently.
         moments, which = np.unique(batch.time, return_inverse=True)
         masks = np.stack([self._available(every, moments[j : j + 1], state) for j in range(len(moments))])
-        shared = masks.any(axis=0)
+        shared: Array = np.asarray(masks.any(axis=0))
         banned = [np.flatnonzero(shared & ~mask).astype(np.int32) for mask in masks]
         return Mask(
             shared, offsets_of(np.array([len(banned[j]) for j in which])), np.concatenate([banned[j] for j in which])

@@ -15,6 +15,7 @@ from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.contracts import FitContext, Fold, Mask, split
 from shortlist.core.errors import ConfigError
 from shortlist.core.rng import rng
+from shortlist.core.units import iso
 from shortlist.pipeline.config import Recipe
 from shortlist.pipeline.merge import merge
 from shortlist.pipeline.trace import Trace
@@ -66,7 +67,7 @@ class Pipeline:
         parts = [
             (place, part) for place, part in self.parts() if hasattr(part, "fit") and not place.startswith("ranker.")
         ]
-        for place, part in ctx.progress(parts, f"fit as of {ctx.now}", len(parts)):
+        for place, part in ctx.progress(parts, f"fit as of {iso(ctx.now)}", len(parts)):
             part.fit(log, _placed(ctx, place))
 
     def retrieve(self, batch: Batch, state: State, trace: Trace | None = None) -> Batch:

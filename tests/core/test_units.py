@@ -19,7 +19,7 @@ def test_seconds(text: str, expected: float) -> None:
 @pytest.mark.parametrize("text", ["30", "", "h", "-2h", "2 hours", "2H", "1e3s", "2h30m", ".5h", 30, None, True])
 def test_a_duration_needs_a_number_and_a_unit(text: object) -> None:
     with pytest.raises(ConfigError, match=r"not a duration: .*; write a number and a unit \(s, m, h, d, w\)"):
-        seconds(text)  # type: ignore[arg-type]  # recipes hold anything
+        seconds(text)  # recipes hold anything
 
 
 @given(st.one_of(st.integers(0, 10**9), st.integers(0, 10**6).map(lambda halves: halves / 2)))
