@@ -10,7 +10,9 @@ from shortlist.cli.options import Data, Json, Recipe, Seed, Sets, overrides
 from shortlist.cli.output import as_json, say
 from shortlist.cli.progress import Watch
 from shortlist.cli.reading import data_for, recipe_at
+from shortlist.core.files import refuse_others
 from shortlist.experiment.fit import fit
+from shortlist.pipeline.bundle import MANIFEST
 
 
 def run(
@@ -24,6 +26,7 @@ def run(
     """Read, fit, save."""
     started = time.perf_counter()
     chosen = recipe_at(recipe, overrides(sets, seed))
+    refuse_others(out, MANIFEST)
     dataset = data_for(chosen, data)
     with Watch() as progress:
         fitted = fit(chosen, dataset, progress)

@@ -20,10 +20,7 @@ def whole_folder(target: Path, marker: str) -> Iterator[Path]:
     a mistyped --out never destroys anything. BundleError otherwise, and when the disk refuses.
     """
     target = target.absolute()
-    if target.exists() and not target.is_dir():
-        raise BundleError(f"{target}: is a file; give the name of a folder")
-    if target.is_dir() and any(target.iterdir()) and not (target / marker).exists():
-        raise BundleError(f"{target}: is a folder with other things in it (no {marker}); give a new name")
+    refuse_others(target, marker)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -37,6 +34,15 @@ def whole_folder(target: Path, marker: str) -> Iterator[Path]:
         raise BundleError(f"{target}: cannot be written: {error.strerror or error}; nothing was left behind") from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def refuse_others(target: Path, marker: str) -> None:
+    """BundleError when a folder of this kind may not be written here: a file, or a folder with other things in it. Asked before
+    long work, too, so that it is not done in vain."""
+    if target.exists() and not target.is_dir():
+        raise BundleError(f"{target}: is a file; give the name of a folder")
+    if target.is_dir() and any(target.iterdir()) and not (target / marker).exists():
+        raise BundleError(f"{target}: is a folder with other things in it (no {marker}); give a new name")
 
 
 def _replace(made: Path, target: Path) -> None:

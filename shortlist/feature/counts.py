@@ -20,7 +20,7 @@ from shortlist.state.keys import columns_of
 
 @dataclass
 class Counts(Feature):
-    """Column `<event>/<key>/<horizon>` for every key and horizon. With `trend`, `<...>:trend` = (short + 1) / (long + 1) of
+    """Column `<event>/<key>/<horizon>` (`positive/...` where no event is named) for every key and horizon. With `trend`, `<...>:trend` = (short + 1) / (long + 1) of
     neighbouring half-lives; with `share`, `<...>:share` = the count over the same count of all keys together."""
 
     by: list[str] = param(
@@ -69,7 +69,7 @@ class Counts(Feature):
         """float32 columns of length m."""
         columns: Columns = {}
         time = batch.time if batch.n == 1 else batch.spread(batch.time)
-        label = "+".join(self._events)
+        label = "+".join(self.event) or "positive"  # not the kinds themselves: those may depend on later events
         for key in self._keys:
             by = columns_of(key)
             keys = state.keys(by, batch)

@@ -17,7 +17,7 @@ from shortlist.state.keys import columns_of
 
 @dataclass
 class Recency(Feature):
-    """Column `<event>/<key>/since` for every key: seconds, NaN when the key has had no such event."""
+    """Column `<event>/<key>/since` (`positive/...` where no event is named) for every key: seconds, NaN when the key has had no such event."""
 
     by: list[str] = param(
         ["item", "user"],
@@ -39,7 +39,7 @@ class Recency(Feature):
     def compute(self, batch: Batch, state: State) -> Columns:
         """float32 columns of length m."""
         time = batch.time if batch.n == 1 else batch.spread(batch.time)
-        label = "+".join(self._events)
+        label = "+".join(self.event) or "positive"  # not the kinds themselves: those may depend on later events
         return {
             f"{label}/{key}/since": state.read(self._names[key], state.keys(columns_of(key), batch), time).astype(
                 np.float32

@@ -23,14 +23,24 @@ class Seen(Filter):
 
     event: tuple[str, ...] = param((), "event kinds that make an item seen; the positive kinds when empty")
     within: str = param("", "how long an item stays seen; empty = for ever", duration=True)
+    repeats: float = param(
+        1.0,
+        "stand aside when this share of the log's events, or more, repeat the same user and item",
+        low=0.0,
+        high=1.0,
+    )
     kinds: Array = fitted("int8 codes of the event kinds")
+    repeated: Array = fitted("(1,) float64 share of events that repeated an earlier one of the same user and item")
 
     def __post_init__(self) -> None:
         self.event = tuple(self.event)
 
     def fit(self, log: Any, ctx: FitContext) -> None:
-        """Look the event kinds up; nothing is learned from the log."""
+        """Look the event kinds up, and measure how usual repeats are."""
         self.kinds = ctx.kinds(self.event)
+        log = log.of_kinds(self.kinds)
+        pairs = (log.user.astype(np.int64) << 32) | log.item
+        self.repeated = np.array([1.0 - len(np.unique(pairs)) / max(len(pairs), 1)])
 
     def keep(self, batch: Batch, state: State) -> Array:
         """(m,) bool: rows whose item the user has not met."""
@@ -44,6 +54,9 @@ class Seen(Filter):
 
     def _met(self, batch: Batch, state: State) -> History:
         """The events that make an item seen."""
+        if self.repeated is not None and self.repeated[0] >= self.repeats:
+            nothing = np.zeros(0, dtype=np.int64)
+            return History(np.zeros(batch.n + 1, dtype=np.int64), nothing, nothing, nothing)
         history = state.history(batch.user).of_kinds(self._kinds(state))
         if not self.within:
             return history
