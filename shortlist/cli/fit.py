@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from shortlist.cli.options import Data, Json, Recipe, Seed, Sets, overrides
-from shortlist.cli.output import as_json, say
+from shortlist.cli.output import as_json, check_suffix, say, write_table
 from shortlist.cli.progress import Watch
 from shortlist.cli.reading import data_for, recipe_at
 from shortlist.core.files import refuse_others
@@ -19,6 +19,9 @@ def run(
     recipe: Recipe,
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="Where the bundle goes: a folder, replaced whole or not at all.")],
+    frame: Annotated[
+        Path | None, typer.Option("--frame", help="Also write the ranker's training rows here, as parquet.")
+    ] = None,
     sets: Sets = None,
     seed: Seed = None,
     json: Json = False,
@@ -27,10 +30,14 @@ def run(
     started = time.perf_counter()
     chosen = recipe_at(recipe, overrides(sets, seed))
     refuse_others(out, MANIFEST)
+    if frame is not None:
+        check_suffix(frame, "--frame")
     dataset = data_for(chosen, data)
     with Watch() as progress:
         fitted = fit(chosen, dataset, progress)
         fitted.save(out)
+    if frame is not None:
+        write_table(fitted.frame_table(), frame)
     seconds = round(time.perf_counter() - started, 2)
     if json:
         as_json({"bundle": out, "seconds": seconds})

@@ -2,13 +2,19 @@
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from rich.console import Console
 from rich.table import Table
+
+from shortlist.core.errors import ConfigError
+
+SUFFIXES = (".parquet", ".csv")  # of tables that commands write
 
 
 def stdout(*, markup: bool = False) -> Console:
@@ -75,3 +81,23 @@ def text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def check_suffix(out: Path, option: str) -> None:
+    """ConfigError unless the file's name says parquet or csv: asked before long work."""
+    if out.suffix not in SUFFIXES:
+        raise ConfigError(f"{option} {out}: unknown kind of file {out.suffix!r}; choices: {', '.join(SUFFIXES)}")
+
+
+def write_table(frame: pl.DataFrame, out: Path) -> None:
+    """Write whole or not at all: into a temporary file beside the target, then rename."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        if out.suffix == ".csv":
+            frame.write_csv(unfinished)
+        else:
+            frame.write_parquet(unfinished)
+        unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)

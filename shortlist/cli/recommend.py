@@ -1,21 +1,17 @@
 """Recommend from a bundle, for a list of users or for all of them, into a Parquet or CSV file."""
 
-import os
 import time
 from pathlib import Path
 from typing import Annotated
 
-import polars as pl
 import typer
 
 from shortlist.cli.options import Bundle, Json
-from shortlist.cli.output import as_json, say
+from shortlist.cli.output import as_json, check_suffix, say, write_table
 from shortlist.cli.progress import Watch
 from shortlist.core.errors import ConfigError
 from shortlist.core.units import moment
 from shortlist.serve.engine import Engine
-
-SUFFIXES = (".parquet", ".csv")
 
 
 def run(
@@ -30,8 +26,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Load, recommend, write. A short list is not an error, nor is a user whom nobody knows."""
-    if out.suffix not in SUFFIXES:
-        raise ConfigError(f"--out {out}: unknown kind of file {out.suffix!r}; choices: {', '.join(SUFFIXES)}")
+    check_suffix(out, "--out")
     when = None if at is None else moment(int(at) if at.lstrip("-").isdigit() else at)
     ids = None if users == "all" else read_ids(Path(users))
     engine = Engine.load(bundle)
@@ -39,7 +34,7 @@ def run(
     with Watch() as progress:
         found = engine.recommend_all(ids, k, when, progress)
     seconds = round(time.perf_counter() - started, 2)
-    write(found, out)
+    write_table(found, out)
     answered = found["user_id"].n_unique() if len(found) else 0
     if json:
         as_json({"out": out, "users": answered, "rows": len(found), "seconds": seconds})
@@ -57,17 +52,3 @@ def read_ids(path: Path) -> list[str]:
     if not ids:
         raise ConfigError(f"--users {path}: the file names no user")
     return ids
-
-
-def write(frame: pl.DataFrame, out: Path) -> None:
-    """Write whole or not at all: into a temporary file beside the target, then rename."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        if out.suffix == ".csv":
-            frame.write_csv(unfinished)
-        else:
-            frame.write_parquet(unfinished)
-        unfinished.replace(out)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from shortlist.core import rows
 from shortlist.core.batch import Array, Batch, concat
@@ -55,6 +56,23 @@ class Fitted:
     def save(self, folder: Path) -> None:
         """Write a bundle folder, whole or not at all."""
         self.bundle().save(folder)
+
+    def frame_table(self) -> pl.DataFrame:
+        """What the ranker learned from, to look at: a row per candidate with cutoff, user_id, item_id, time, label and every
+        feature (categories as codes). Empty without a ranker."""
+        if self.frame is None:
+            return pl.DataFrame()
+        frame, batch, catalogue = self.frame, self.frame.batch, self.data.catalogue
+        return pl.DataFrame(
+            {
+                "cutoff": batch.spread(frame.cutoff),
+                "user_id": catalogue.users.ids.names(batch.spread(batch.user)),
+                "item_id": catalogue.items.ids.names(batch.item),
+                "time": batch.spread(batch.time),
+                "label": frame.label,
+                **{name: batch.cand[name] for name in frame.features},
+            }
+        )
 
 
 def positive_kinds(recipe: Recipe, data: Dataset) -> tuple[str, ...]:

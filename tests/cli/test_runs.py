@@ -213,3 +213,23 @@ def test_ids_that_say_nothing_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="not a text file"):
         read_ids(tmp_path / "binary.txt")
+
+
+def test_the_training_frame_can_be_written(shop: Path, tmp_path: Path) -> None:
+    """`fit --frame`: the same events give the same bytes, other events do not (tests/parity/test_leak.py is the leak test)."""
+    events = pl.read_parquet(shop / "events.parquet").sort("time", maintain_order=True)
+    written = {}
+    for name, past in (("a", events), ("b", events), ("c", events.filter(pl.col("item_id") != events["item_id"][40]))):
+        folder = tmp_path / name
+        folder.mkdir()
+        past.write_parquet(folder / "events.parquet")
+        for table in ("items", "users"):
+            pl.read_parquet(shop / f"{table}.parquet").write_parquet(folder / f"{table}.parquet")
+        rows = tmp_path / f"{name}.parquet"
+        command = ["fit", str(shop / "recipe.toml"), "--data", str(folder), "--out", str(tmp_path / f"{name}.bundle")]
+        assert main.run([*command, "--frame", str(rows)]) == 0
+        written[name] = rows.read_bytes()
+    frame = pl.read_parquet(tmp_path / "a.parquet")
+    assert {"cutoff", "user_id", "item_id", "time", "label", "score_popular"} <= set(frame.columns)
+    assert frame["label"].sum() > 0
+    assert written["a"] == written["b"] != written["c"]
