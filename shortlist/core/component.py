@@ -6,7 +6,6 @@ loaded by the framework as a plain `.npy` file. There is no registry, and nothin
 """
 
 import dataclasses
-import difflib
 import importlib
 import pkgutil
 import re
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from shortlist.core.batch import Array
-from shortlist.core.errors import BundleError, ConfigError, choices
+from shortlist.core.errors import BundleError, ConfigError, choices, unknown
 from shortlist.core.units import seconds
 
 KINDS = ("retrieve", "feature", "rank", "order", "state.fold")
@@ -88,11 +87,7 @@ def find(kind: str, name: object, place: str = "") -> type[Any]:
     if "." in name:
         return _foreign(name, where)
     if not _NAME.match(name) or name not in names(kind):
-        near = difflib.get_close_matches(name, names(kind), 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(
-            f"{where}unknown {kind} part {name!r}{hint} choices: {choices(names(kind))}, or a dotted path"
-        )
+        raise ConfigError(f"{where}{unknown(f'{kind} part', name, names(kind))}, or a dotted path")
     module = importlib.import_module(f"shortlist.{kind}.{name}")
     return typing.cast("type[Any]", getattr(module, class_name(name)))
 
@@ -124,15 +119,17 @@ def build(kind: str, spec: Mapping[str, Any], place: str = "") -> Any:
     if "type" not in spec:
         raise ConfigError(f"{where}: no type; choices: {choices(names(kind))}, or a dotted path")
     cls = find(kind, spec["type"], where)
-    given = {key: value for key, value in spec.items() if key != "type"}
+    return filled(cls, {key: value for key, value in spec.items() if key != "type"}, where)
+
+
+def filled(cls: type[Any], given: Mapping[str, Any], where: str) -> Any:
+    """An object of a dataclass from recipe options, each checked against its field."""
     known = {field.name: field for field in parameters(cls)}
     hints = typing.get_type_hints(cls)
     values = {}
     for key, value in given.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"{where}: unknown option {key!r}{hint} options: {choices(known)}")
+            raise ConfigError(f"{where}: {unknown('option', key, known, 'options')}")
         values[key] = check(value, hints[key], known[key].metadata, f"{where}.{key}")
     for key, field in known.items():
         if key not in values and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:

@@ -1,5 +1,6 @@
 """Errors that a person caused and can mend: one line naming the thing, the value, the choices and the place."""
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -30,3 +31,11 @@ def choices(names: Iterable[object], limit: int = 30) -> str:
         return "none"
     more = f", and {len(listed) - limit} more" if len(listed) > limit else ""
     return ", ".join(listed[:limit]) + more
+
+
+def unknown(thing: str, name: str, known: Iterable[str], label: str = "choices") -> str:
+    """What to say of a name that is not known: `unknown option 'regul'; did you mean 'reg'? options: reg, last`."""
+    listed = list(known)
+    near = difflib.get_close_matches(name, listed, 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown {thing} {name!r}; {hint}{label}: {choices(listed)}"

@@ -3,18 +3,15 @@ choices, so that a typing mistake never silently becomes a default."""
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
-import difflib
 import tomllib
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shortlist.core.component import build, check, config, param, parameters
-from shortlist.core.errors import ConfigError, choices
+from shortlist.core.component import build, check, config, filled, param, parameters
+from shortlist.core.errors import ConfigError, choices, unknown
 from shortlist.data.timeline import Timeline
 
 STAGES = {"source": "retrieve", "filter": "order", "feature": "feature", "ranker": "rank", "rule": "order"}
@@ -143,9 +140,7 @@ def parse(tree: Mapping[str, Any], place: str = "recipe") -> Recipe:
     known = ["title", "seed", *tables, *STAGES]
     for key in tree:
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"{place}: unknown table {key!r}{hint} tables: {choices(known)}")
+            raise ConfigError(f"{place}: {unknown('table', key, known, 'tables')}")
     recipe.title = check(tree.get("title", ""), str, {}, f"{place}: title")
     recipe.seed = check(tree.get("seed", 0), int, {}, f"{place}: seed")
     for name, cls in tables.items():
@@ -185,16 +180,7 @@ def _table(cls: type[Any], given: Any, where: str) -> Any:
     """One of the fixed tables, checked like a part."""
     if not isinstance(given, Mapping):
         raise ConfigError(f"{where} must be a table, got {type(given).__name__}")
-    known = {option.name: option for option in dataclasses.fields(cls)}
-    hints = typing.get_type_hints(cls)
-    values = {}
-    for key, value in given.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"{where}: unknown option {key!r}{hint} options: {choices(known)}")
-        values[key] = check(_plain(value), hints[key], known[key].metadata, f"{where}.{key}")
-    return cls(**values)
+    return filled(cls, {key: _plain(value) for key, value in given.items()}, where)
 
 
 def _plain(value: Any) -> Any:

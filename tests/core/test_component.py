@@ -174,7 +174,7 @@ def test_bounds_on_one_side() -> None:
             {"type": "sean"},
             r"^rule\[0\]: unknown order part 'sean'; did you mean 'seen'\? choices: .*, or a dotted path$",
         ),
-        ({"type": "zzz"}, r"^rule\[0\]: unknown order part 'zzz' choices: "),
+        ({"type": "zzz"}, r"^rule\[0\]: unknown order part 'zzz'; choices: "),
         ({"type": "Seen"}, r"^rule\[0\]: unknown order part 'Seen'"),
         ({"type": "../seen"}, r"^rule\[0\]: not a dotted path: '\.\./seen'"),
         ({"type": ".seen"}, r"^rule\[0\]: not a dotted path: '\.seen'"),
