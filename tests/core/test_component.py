@@ -120,8 +120,8 @@ def test_a_recipe_sets_every_option() -> None:
     ("options", "message"),
     [
         ({"musst": 3}, f"unknown option 'musst'; did you mean 'must'? options: {ALL}"),
-        ({"zebra": 3}, f"unknown option 'zebra' options: {ALL}"),
-        ({"table": 3}, f"unknown option 'table' options: {ALL}"),
+        ({"zebra": 3}, f"unknown option 'zebra'; options: {ALL}"),
+        ({"table": 3}, f"unknown option 'table'; options: {ALL}"),
         ({"must": 11}, "must: 11 is out of range [0, 10]"),
         ({"must": -1}, "must: -1 is out of range [0, 10]"),
         ({"must": 1.0}, "must: expected int, got float 1.0"),
