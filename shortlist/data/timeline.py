@@ -110,20 +110,21 @@ class Timeline:
         tests = self._tests(log)
         length = self._length(log, tests)
         return [
-            [*self._labels(log, cut, start, length), self._made(log, cut, start, stop, "test")]
+            [*self._labels(log, *self._asked(log, cut, start), length), self._made(log, cut, start, stop, "test")]
             for start, stop, cut in tests
         ]
 
     def at(self, data: Dataset, cut: int) -> list[Split]:
         """The label splits before a moment, oldest first, and a split without answers at that moment: what a fit as of then
-        may use. Events at or after it change nothing: shares are shares of the events before it."""
+        may use. Events at or after it change nothing: shares are shares of the events before it. The moment is now, so all
+        that came before it is known: a gap lies behind it, and before the label windows."""
         start = data.log.position(cut)
         if start == 0:
             raise ConfigError(f"timeline: no event before {iso(cut)}: nothing can be learned as of then")
         known = data.log.slice(0, start)
         # Only a window "as long as the last test window" asks where that is.
         length = self.window if self.window != "" else self._length(known, self._tests(known))
-        return [*self._labels(known, cut, start, length), self._made(known, cut, start, start, "end")]
+        return [*self._labels(known, cut, start, length), Split(cut, start, start, "end")]
 
     def _length(self, log: Log, tests: list[tuple[int, int, int]]) -> str | float:
         """The length of a label window: as given, or the last test window's, as a share of the events."""
@@ -152,14 +153,15 @@ class Timeline:
         return moment(self.test)
 
     def _labels(self, log: Log, cut: int, start: int, length: str | float) -> list[Split]:
-        """Label splits before a test window that starts at `cut`, log position `start`."""
+        """Label splits whose windows end by `cut`, log position `start`: what lies behind it may teach nothing."""
         floor = moment(self.train_from) if self.train_from else int(log.time[0])
         made: list[Split] = []
         cut, start = self._back(log, cut, start, length)
         for i in range(self.cutoffs):
-            if cut <= floor or start <= log.position(floor):
+            asked, known = self._asked(log, cut, start)
+            if asked <= floor or known <= log.position(floor):
                 raise ConfigError(
-                    f"timeline.cutoffs: {self.cutoffs} label windows reach back to {iso(cut)}, before the data begin at "
+                    f"timeline.cutoffs: {self.cutoffs} label windows reach back to {iso(asked)}, before the data begin at "
                     f"{iso(floor)}; choose fewer or shorter windows"
                 )
             name = "validate" if i == 0 else f"label {self.cutoffs - i}"
@@ -180,11 +182,15 @@ class Timeline:
             return log.position(cut + int(seconds(length)))
         return start + max(1, round(length * len(log)))
 
-    def _made(self, log: Log, cut: int, start: int, stop: int, name: str) -> Split:
+    def _asked(self, log: Log, cut: int, start: int) -> tuple[int, int]:
+        """The prediction time, and its log position, of a window that begins at a moment: the gap earlier."""
         gap = int(seconds(self.gap))
-        if not gap:
-            return Split(cut, start, stop, name)
-        return Split(cut - gap, log.position(cut - gap), stop, name, answers=np.arange(start, stop))
+        return (cut - gap, log.position(cut - gap)) if gap else (cut, start)
+
+    def _made(self, log: Log, cut: int, start: int, stop: int, name: str) -> Split:
+        """The split of the window from `cut`, log position `start`, to log position `stop`."""
+        asked, known = self._asked(log, cut, start)
+        return Split(asked, known, stop, name, answers=None if known == start else np.arange(start, stop))
 
     def _last(self, log: Log) -> list[Split]:
         """Leave-one-out: the answers of split i are each user's i-th event from the end; all later ones are held back."""

@@ -143,14 +143,16 @@ def _replay(recipe: Recipe, data: Dataset, pipeline: Pipeline, ctx: FitContext, 
 
 
 def _advanced(fitted: Fitted, split: Split) -> Replay:
-    """The replay standing at a split: the same state moved on, or, where the split holds events back, a new one."""
+    """The replay standing at a split: the same state moved on. A new one where this split or the one before it holds events
+    back, or where the state is past the split already (requests of their own time in windows that overlap)."""
     replay = fitted.replay
-    if split.dropped is not None:
+    if split.dropped is not None or replay.log is not fitted.data.log or replay.position > split.start:
         replay = _replay(fitted.recipe, fitted.data, fitted.pipeline, fitted.ctx, split)
-        replay.to(len(replay.log))
-        replay.position = split.start
-    else:
+    if split.dropped is None:
         replay.to(split.start)
+    else:
+        replay.to(len(replay.log))
+        replay.position = split.start  # as the whole log counts, like the requests of the split
     return replay
 
 
@@ -244,7 +246,7 @@ def _frames(
             part = pool if chosen.all() else pool.only(np.flatnonzero(chosen))
             if out is sampled:
                 part = sample(part, recipe.train.negatives, recipe.train.hard, recipe.seed)
-            if part.m:
+            if part.m or out is whole:  # who gets nothing counts as well, whatever else is in the chunk
                 label = part.cand["label"]
                 made = pipeline.add_features(part.without(["label"]), replay.state)
                 out.append(made.with_columns({"label": label}))
@@ -292,6 +294,8 @@ def _frame(parts: list[Batch], cutoff: int, pipeline: Pipeline) -> Frame | None:
     if not parts:
         return None
     batch = concat(parts)
+    if not batch.m:
+        return None
     label = batch.cand["label"]
     return Frame(
         batch.without(["label"]),

@@ -25,7 +25,9 @@ class Replay:
         self.position = 0
 
     def to(self, position: int) -> None:
-        """Fold in the events below a log position."""
+        """Fold in the events below a log position. ValueError for one that lies behind: the state would know too much."""
+        if position < self.position:
+            raise ValueError(f"the replay stands at event {self.position} and cannot go back to {position}")
         if position > self.position:
             self.state.apply(self.log.slice(self.position, position).columns)
             self.position = position

@@ -65,7 +65,7 @@ def before(data: Dataset, time: float) -> int:
 
 
 @few
-@given(logs(), st.integers(1, 3), st.integers(6, 9), st.sampled_from([6, 12, 24, 48]))
+@given(logs(), st.integers(1, 3), st.integers(7, 9), st.sampled_from([6, 12, 24, 48]))
 def test_dates_and_durations(data: Dataset, cutoffs: int, day: int, hours: int) -> None:
     """Label windows of one length, back to back, that end where the test window starts."""
     test, length = FIRST + day * DAY, hours * 3600
@@ -124,14 +124,20 @@ def test_without_a_length_label_windows_are_as_long_as_the_test_window(data: Dat
 @few
 @given(logs(), st.integers(1, 20))
 def test_a_gap_lies_between_what_is_known_and_the_answers(data: Dataset, hours: int) -> None:
-    """The prediction is made the gap earlier; the answers stay where they are."""
-    plain = Timeline(test=iso(T), window="1d", cutoffs=2).splits(data)[0]
-    gapped = Timeline(test=iso(T), window="1d", cutoffs=2, gap=f"{hours}h").splits(data)[0]
-    for split, other in zip(plain, gapped, strict=True):
-        assert other.cut == split.cut - hours * 3600
-        assert other.start == before(data, other.cut)
-        assert other.answers is not None
-        assert other.answers.tolist() == list(range(split.start, split.stop))
+    """The prediction is made the gap before the window, and what lies in the gap before the test window is no label either."""
+    *labels, test = Timeline(test=iso(T), window="1d", cutoffs=2, gap=f"{hours}h").splits(data)[0]
+    asked = T - hours * 3600
+    windows = [(asked - 2 * DAY, asked - DAY), (asked - DAY, asked), (T, 2**62)]
+    for split, (start, stop) in zip([*labels, test], windows, strict=True):
+        assert split.cut == start - hours * 3600
+        assert split.start == before(data, split.cut)
+        answers = range(split.start, split.stop) if split.answers is None else split.answers.tolist()
+        assert list(answers) == list(range(before(data, start), before(data, stop)))
+    end = Timeline(test=iso(T), window="1d", cutoffs=1, gap=f"{hours}h").at(data, T)
+    assert spans(end[-1:]) == [("end", T, before(data, T), before(data, T))], (
+        "now is now: all that came before is known"
+    )
+    assert (end[0].cut, end[0].stop) == (T - DAY - hours * 3600, before(data, T))
 
 
 @few

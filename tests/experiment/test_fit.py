@@ -16,6 +16,7 @@ from shortlist.core.rows import offsets_of
 from shortlist.data.dataset import Dataset, encode
 from shortlist.data.synthetic import START
 from shortlist.data.timeline import Requests
+from shortlist.experiment import fit as fitting
 from shortlist.experiment.fit import Fitted, fit, labelled, merged_requests, positive_kinds, sample, to_the_end
 from tests.parity.worlds import DAY, RANKERS, recipe, same_batches, shop
 
@@ -203,3 +204,56 @@ def test_nothing_found_is_one_line() -> None:
     )
     with pytest.raises(ConfigError, match="timeline: no label window holds a positive event that the sources found"):
         fit(chosen, data)
+
+
+def test_leave_one_out_ends_with_everything() -> None:
+    """Events that were held back for labels are in the bundle's state and in what its sources learn."""
+    chosen = recipe(timeline={"split": "last", "cutoffs": 2}, ranker=RANKERS[:1])
+    made = fit(chosen, SHOP)
+    plain = fit(recipe(timeline={"cutoffs": 1}, ranker=[]), SHOP)
+    users = np.arange(len(SHOP.catalogue.users))
+    assert made.state.count == len(SHOP.log)
+    assert made.state.history(users).items.tolist() == plain.state.history(users).items.tolist()
+    np.testing.assert_array_equal(made.pipeline.sources["itemknn"].values, plain.pipeline.sources["itemknn"].values)
+
+
+@pytest.mark.parametrize("timeline", [{"step": "6h"}, {"gap": "6h"}])
+def test_no_request_of_a_label_window_is_asked_after_its_own_event(
+    timeline: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a window begins before the one before it ends: the state is as of each request, never further."""
+    stood: list[tuple[int, int]] = []
+    real = fitting.batches
+
+    def watched(replay: Any, requests: Requests, *rest: Any) -> Any:
+        for first, last, batch in real(replay, requests, *rest):
+            stood.append((replay.state.count, int(requests.position[first])))
+            yield first, last, batch
+
+    monkeypatch.setattr(fitting, "batches", watched)
+    chosen = recipe(timeline={"labels": "next", "cutoffs": 2, **timeline}, ranker=RANKERS[:1])
+    fit(chosen, SHOP, splits=chosen.timeline.at(SHOP, START + 8 * DAY))
+    assert len({count for count, _ in stood}) > 20
+    assert all(count == position for count, position in stood)
+
+
+def test_a_gap_is_kept_from_the_labels_too() -> None:
+    """What happens between the prediction time and the window teaches nothing; a bundle is fitted on all there is, as of now."""
+    chosen = recipe(timeline={"gap": "6h", "cutoffs": 2}, ranker=RANKERS[:1])
+    *labels, test = chosen.timeline.splits(SHOP)[0]
+    assert all(int(SHOP.log.time[split.stop - 1]) < test.cut for split in labels)
+    made = fit(chosen, SHOP)
+    assert made.state.count == len(SHOP.log)
+    assert made.ctx.now == int(SHOP.log.time[-1]) + 1
+
+
+def test_chunks_change_nothing_where_pools_are_empty() -> None:
+    """A validation request for which nothing was found counts, alone in its chunk or not."""
+    source = [{"type": "history", "event": ["purchase"]}]
+    guards = []
+    for chunk in (1, 64):
+        chosen = recipe(source=source, filter=[], ranker=RANKERS[:1], pipeline={"chunk": chunk})
+        made = fit(chosen, SHOP, splits=chosen.timeline.at(SHOP, START + 8 * DAY))
+        assert made.guard is not None
+        guards.append(made.guard)
+    assert guards[0] == guards[1]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,10 +66,12 @@ def test_context_is_that_of_the_event() -> None:
 
 
 def test_it_only_goes_forward() -> None:
-    """Asked for a position that lies behind, it stays."""
+    """A position that lies behind would be answered with what came after it."""
     replay = Replay(DATA.log, State(DATA.catalogue))
     replay.to(20)
-    replay.to(10)
+    with pytest.raises(ValueError, match="stands at event 20 and cannot go back to 10"):
+        replay.to(10)
+    replay.to(20)
     assert replay.position == replay.state.count == 20
 
 
