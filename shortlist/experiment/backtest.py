@@ -31,6 +31,7 @@ from shortlist.experiment.replay import batches
 from shortlist.metric import beyond
 from shortlist.metric.interval import entry, paired, summary
 from shortlist.metric.ranking import ranking
+from shortlist.pipeline.answer import table
 from shortlist.pipeline.config import Recipe, parse
 from shortlist.pipeline.trace import Trace
 
@@ -174,28 +175,10 @@ def own_order(pool: Batch, name: str) -> Batch:
 
 
 def answered(answer: Batch, data: Dataset, names: list[str], split: Split) -> pl.DataFrame:
-    """Answers as a table: user_id, item_id, rank, score, source (names of those that found the item, joined by |), time."""
-    found = np.zeros(answer.m, dtype=np.int64)
-    for s, name in enumerate(names):
-        found |= np.isfinite(answer.cand[f"rank_{name}"]).astype(np.int64) << s
-    bits, inverse = np.unique(found, return_inverse=True)
-    texts = ["|".join(name for s, name in enumerate(names) if bit >> s & 1) for bit in bits.tolist()]
-    source = (
-        pl.Series(texts, dtype=pl.String).gather(inverse.astype(np.uint32))
-        if len(texts)
-        else pl.Series([], dtype=pl.String)
-    )
-    return pl.DataFrame(
-        {
-            "user_id": data.catalogue.users.ids.names(answer.spread(answer.user)),
-            "item_id": data.catalogue.items.ids.names(answer.item),
-            "rank": (rows.run_place(answer.offsets) + 1).astype(np.int32),
-            "score": answer.cand["score"],
-            "source": source,
-            "time": answer.spread(answer.time),
-            "window": np.full(answer.m, split.cut, dtype=np.int64),
-        }
-    )
+    """Answers as a table, with the time of the request and the cut of its test window."""
+    shown = table(answer, data.catalogue.users.ids.names(answer.user), data.catalogue.items.ids, names)
+    window = np.full(answer.m, split.cut, dtype=np.int64)
+    return shown.with_columns(time=pl.Series(answer.spread(answer.time)), window=pl.Series(window))
 
 
 @dataclass

@@ -17,6 +17,7 @@ from shortlist.core.errors import ConfigError, DataError, ShortlistError, choice
 from shortlist.core.units import moment
 from shortlist.data.catalogue import Catalogue
 from shortlist.data.schema import MILLISECONDS, OPTIONAL, REQUIRED
+from shortlist.pipeline.answer import table
 from shortlist.pipeline.bundle import Bundle
 from shortlist.pipeline.pipeline import Pipeline
 from shortlist.pipeline.trace import Trace
@@ -165,34 +166,21 @@ class Engine:
     ) -> pl.DataFrame:  # fmt: skip
         """Answers for many users (all known ones by default) at one time: user_id, item_id, rank, score, source."""
         names = self.catalogue.users.ids.series().to_list() if users is None else list(users)
-        starts = list(range(0, len(names), self.chunk))
+        ids = self._ids(names)
+        starts = list(range(0, len(names), self.chunk)) or [0]
         parts = []
         for start in progress(starts, "recommend", len(starts)) if progress is not None else starts:
-            part = names[start : start + self.chunk]
-            answer = self.pipeline.recommend(self._asked(part, at, {}), self.state, k or self.k)
-            parts.append(self._table(answer, part))
-        return (
-            pl.concat(parts)
-            if parts
-            else self._table(self.pipeline.recommend(self._asked([], at, {}), self.state, 1), [])
-        )
+            stop = start + self.chunk
+            answer = self.pipeline.recommend(self._asked(names[start:stop], at, {}), self.state, k or self.k)
+            parts.append(table(answer, ids[start:stop], self.catalogue.items.ids, list(self.pipeline.sources)))
+        return pl.concat(parts)
 
-    def _table(self, answer: Batch, users: Sequence[Any]) -> pl.DataFrame:
+    def _ids(self, users: Sequence[Any]) -> pl.Series:
+        """Outside ids as a column. One that cannot be theirs (text where they are integers) makes it text: it must not be lost."""
         own = self.catalogue.users.ids
-        ids = pl.Series([own.like(user) for user in users], dtype=pl.String if own.is_text else pl.Int64, strict=False)
-        found = [
-            "|".join(n for n in self.pipeline.sources if np.isfinite(answer.cand[f"rank_{n}"][i]))
-            for i in range(answer.m)
-        ]
-        return pl.DataFrame(
-            {
-                "user_id": ids.gather(answer.owner.astype(np.uint32)),
-                "item_id": self.catalogue.items.ids.names(answer.item),
-                "rank": (rows.run_place(answer.offsets) + 1).astype(np.int32),
-                "score": answer.cand["score"].astype(np.float32),
-                "source": pl.Series(found, dtype=pl.String),
-            }
-        )
+        names = [own.like(user) for user in users]
+        text = own.is_text or any(isinstance(name, str) for name in names)
+        return pl.Series([str(name) if text else name for name in names], dtype=pl.String if text else pl.Int64)
 
     def track(self, events: Iterable[Mapping[str, Any]]) -> int:
         """Fold events in, in the order given: `{"user_id", "item_id", "event", "time", "value", ...context}`. New users and

@@ -1,0 +1,36 @@
+"""Answers as a table, for files and reports: the edge where columns become a dataframe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from shortlist.core import rows
+from shortlist.core.batch import Batch
+from shortlist.data.vocabulary import Vocabulary
+
+
+def table(answer: Batch, users: pl.Series, items: Vocabulary, sources: Sequence[str]) -> pl.DataFrame:
+    """One row per item shown: user_id, item_id, rank (1 = best), score, source: the names of the sources that found it, joined
+    by |. users: (n,) outside ids of the requests."""
+    return pl.DataFrame(
+        {
+            "user_id": users.gather(answer.owner.astype(np.uint32)),
+            "item_id": items.names(answer.item),
+            "rank": (rows.run_place(answer.offsets) + 1).astype(np.int32),
+            "score": answer.cand["score"].astype(np.float32),
+            "source": _found_by(answer, sources),
+        }
+    )
+
+
+def _found_by(answer: Batch, sources: Sequence[str]) -> pl.Series:
+    """(m,) names of the sources that returned each row. Few combinations occur: each is written out once."""
+    bits = np.zeros(answer.m, dtype=np.int64)
+    for s, name in enumerate(sources):
+        bits |= np.isfinite(answer.cand[f"rank_{name}"]).astype(np.int64) << s
+    distinct, which = np.unique(bits, return_inverse=True)
+    texts = ["|".join(name for s, name in enumerate(sources) if bit >> s & 1) for bit in distinct.tolist()]
+    return pl.Series("source", texts, dtype=pl.String).gather(which.astype(np.uint32))
