@@ -27,7 +27,7 @@ def run(
 ) -> None:
     """Load, recommend, write. A short list is not an error, nor is a user whom nobody knows."""
     check_suffix(out, "--out")
-    when = None if at is None else moment(int(at) if at.lstrip("-").isdigit() else at)
+    when = None if at is None else moment(int(at) if at.removeprefix("-").isdecimal() else at)
     ids = None if users == "all" else read_ids(Path(users))
     engine = Engine.load(bundle)
     started = time.perf_counter()
@@ -43,12 +43,12 @@ def run(
 
 
 def read_ids(path: Path) -> list[str]:
-    """User ids of a text file, one per line; empty lines are skipped. Integers are recognised by the catalogue."""
+    """User ids of a text file, one per line, each once; empty lines are skipped. Integers are recognised by the catalogue."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise ConfigError(f"--users {path}: not a text file in UTF-8") from None
-    ids = [line.strip() for line in lines if line.strip()]
+    ids = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not ids:
         raise ConfigError(f"--users {path}: the file names no user")
     return ids

@@ -74,7 +74,7 @@ class Evaluate:
     """What a backtest measures. The `[evaluate]` table."""
 
     users: int = param(20_000, "users with an answer in the test window, at most; 0 = all", low=0)
-    k: list[int] = param([10], "cut-offs of the metrics")
+    k: list[int] = param([10], "cut-offs of the metrics; the funnel is told at the first")
     seed: int = param(0, "draws the users, and the event of each where every request has its own time")
     resamples: int = param(1000, "bootstrap resamples over users", low=10)
 
@@ -145,6 +145,8 @@ def parse(tree: Mapping[str, Any], place: str = "recipe") -> Recipe:
     recipe.seed = check(tree.get("seed", 0), int, {}, f"{place}: seed")
     for name, cls in tables.items():
         setattr(recipe, name, _table(cls, tree.get(name, {}), f"{place}: {name}"))
+    if min(recipe.evaluate.k, default=0) < 1:
+        raise ConfigError(f"{place}: evaluate.k: {recipe.evaluate.k!r}: name one cut-off or more, each at least 1")
     for stage, kind in STAGES.items():
         entries = tree.get(stage, [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -207,6 +209,8 @@ def _override(tree: dict[str, Any], text: str) -> None:
             node = by_name[key]
         else:
             node = node.setdefault(key, [] if key in STAGES else {})
+        if not isinstance(node, dict | list):
+            raise ConfigError(f"--set {text!r}: {key!r} is a value, not a table")
     if not isinstance(node, dict):
         raise ConfigError(
             f"--set {text!r}: name the {parents[-1]} as well; choices: {choices(e.get('name', e.get('type')) for e in node)}"

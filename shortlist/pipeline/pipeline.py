@@ -12,7 +12,7 @@ import numpy as np
 
 from shortlist.core import rows
 from shortlist.core.batch import Array, Batch, Columns
-from shortlist.core.contracts import FitContext, Fold, Mask, split
+from shortlist.core.contracts import FitContext, Fold, Mask
 from shortlist.core.errors import ConfigError
 from shortlist.core.rng import rng
 from shortlist.core.units import iso
@@ -196,10 +196,6 @@ class Pipeline:
         if trace is not None:
             trace.ranked, trace.answer = ranked, answer
         return answer
-
-    def matrix(self, batch: Batch) -> tuple[Array, Array, tuple[str, ...], tuple[str, ...]]:
-        """The feature columns of a batch as two blocks: see `contracts.split`."""
-        return split(batch, self.columns)
 
 
 def _untimed(name: str) -> AbstractContextManager[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,12 @@ class Catboost:
 
     def _choose(self, valid: Pool) -> None:
         """Cut the model to the number of trees with the best NDCG@10 on a newer frame."""
-        values = self._model.eval_metrics(valid, [METRIC], eval_period=STEP)[METRIC]
+        # CatBoost also writes what it measures into the folder `train_dir`, whatever `allow_writing_files` says; without one it
+        # is `catboost_info` where the command is run. As a parameter of the fit it would be part of the model's file.
+        with tempfile.TemporaryDirectory() as folder:
+            self._model._init_params["train_dir"] = folder
+            values = self._model.eval_metrics(valid, [METRIC], eval_period=STEP, tmp_dir=folder)[METRIC]
+            del self._model._init_params["train_dir"]
         trees = [min(i * STEP + 1, self.iterations) for i in range(len(values) - 1)] + [self.iterations]
         best = int(np.argmax(values))
         self.trees = trees[best]

@@ -111,6 +111,10 @@ def test_two_runs_are_equal_and_can_be_compared(shop: Path, tmp_path: Path, caps
         ("no equals sign", "key.path=value"),
         ("timeline.test='2030-01-01'", "timeline.test"),
         ("data.positive=['clik']", "clik"),
+        ("timeline.cutoffs.x=1", "'cutoffs' is a value, not a table"),
+        ("timeline.cutoffs.x.y=1", "'cutoffs' is a value, not a table"),
+        ("evaluate.k=[]", "evaluate.k"),
+        ("evaluate.k=[10, 0]", "evaluate.k"),
     ],
 )
 def test_a_bad_override_is_one_line(
@@ -198,6 +202,7 @@ def test_fit_and_recommend(shop: Path, tmp_path: Path, capsys: pytest.CaptureFix
         (["--users", "all", "--out", "recs.xlsx"], ".xlsx"),
         (["--users", "no-such-file.txt", "--out", "recs.csv"], "no-such-file.txt"),
         (["--users", "all", "--out", "recs.csv", "--time", "tomorrow"], "tomorrow"),
+        (["--users", "all", "--out", "recs.csv", "--time=--5"], "'--5'"),
         (["--users", "all", "--out", "recs.csv"], "no-such-bundle"),
     ],
 )
@@ -210,6 +215,8 @@ def test_ids_that_say_nothing_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n \n")
     with pytest.raises(ConfigError, match="names no user"):
         read_ids(tmp_path / "empty.txt")
+    (tmp_path / "twice.txt").write_text("b\na\n b\n")
+    assert read_ids(tmp_path / "twice.txt") == ["b", "a"]
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="not a text file"):
         read_ids(tmp_path / "binary.txt")

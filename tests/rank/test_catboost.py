@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,16 @@ def test_the_newer_frame_chooses_the_number_of_trees() -> None:
     other = Catboost(iterations=7, threads=1)
     other.fit(frame(), None, CTX)
     assert other._model.tree_count_ == 7
+
+
+def test_nothing_is_left_lying_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where the command is run nor among the temporary files."""
+    for name in ("here", "temporary"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    Catboost(iterations=40, threads=1).fit(frame(), frame(1), CTX)
+    assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["here", "temporary"]
 
 
 def test_missing_numbers_and_new_categories_are_no_error() -> None:
