@@ -296,16 +296,21 @@ def _by_window(
 
 def _timeline(recipe: Recipe, splits: list[list[Split]], data: Dataset) -> dict[str, Any]:
     log = data.log
-    end = [iso(int(log.time[min(s[-1].stop, len(log)) - 1])) for s in splits]
-    if recipe.timeline.split == "time":
-        # A window ends where the next one begins; with a gap, its prediction time lies that much earlier.
-        gap = int(length_of(recipe.timeline.gap))
-        last = moment(recipe.timeline.until) if recipe.timeline.until else int(log.time[-1]) + 1
-        end = [iso(at) for at in (*(s[-1].cut + gap for s in splits[1:]), last)]
-    return {
+    about = {
         "split": recipe.timeline.split,
+        "leaks_across_users": recipe.timeline.split == "last",
         "labels": recipe.timeline.labels,
         "train_from": recipe.timeline.train_from or iso(int(log.time[0])),
+    }
+    if recipe.timeline.split == "last":  # no cut-off is everybody's: from the first answer to the last
+        answers = [log.time[split.answers] for split in splits[-1] if split.answers is not None and len(split.answers)]
+        return {**about, "cutoffs": [], "test": [[iso(int(answers[-1].min())), iso(int(answers[-1].max()) + 1)]]}
+    # A window ends where the next one begins; with a gap, its prediction time lies that much earlier.
+    gap = int(length_of(recipe.timeline.gap))
+    last = moment(recipe.timeline.until) if recipe.timeline.until else int(log.time[-1]) + 1
+    end = [iso(at) for at in (*(s[-1].cut + gap for s in splits[1:]), last)]
+    return {
+        **about,
         "cutoffs": [iso(split.cut) for split in splits[-1][:-1]],
         "test": [[iso(s[-1].cut), until] for s, until in zip(splits, end, strict=True)],
     }
@@ -336,6 +341,8 @@ def _funnel(windows: list[Window]) -> dict[str, Any]:
 def _details(windows: list[Window], measured: Measured, data: Dataset) -> dict[str, Any]:
     last = windows[-1].fitted
     notes = list(dict.fromkeys(note for window in windows for note in window.fitted.notes))
+    if last.recipe.timeline.split == "last":
+        notes.insert(0, "Leave-one-out leaks across users (others' later events are known): for comparison with papers only.")
     return {
         "importance": last.importance,
         "learning": last.curves,

@@ -335,4 +335,8 @@ def test_holdout_and_last_run_through(data: Dataset, tmp_path: Path) -> None:
     for i, timeline in enumerate(ways):
         metrics = backtest(recipe(timeline=timeline, ranker=RANKERS[:1]), data, tmp_path / str(i))
         assert metrics["timeline"]["split"] == timeline.get("split", "time")
+        assert metrics["timeline"]["leaks_across_users"] == (timeline.get("split") == "last")
+        assert all(start < end for start, end in metrics["timeline"]["test"])
+        notes = loaded(tmp_path / str(i), "details.json")["notes"]
+        assert any("leaks across users" in note for note in notes) == (timeline.get("split") == "last")
         assert metrics["systems"]["pipeline"]["hitrate@10"]["value"] > 0
