@@ -342,7 +342,9 @@ def _details(windows: list[Window], measured: Measured, data: Dataset) -> dict[s
     last = windows[-1].fitted
     notes = list(dict.fromkeys(note for window in windows for note in window.fitted.notes))
     if last.recipe.timeline.split == "last":
-        notes.insert(0, "Leave-one-out leaks across users (others' later events are known): for comparison with papers only.")
+        notes.insert(
+            0, "Leave-one-out leaks across users (others' later events are known): for comparison with papers only."
+        )
     return {
         "importance": last.importance,
         "learning": last.curves,
