@@ -182,6 +182,11 @@ def _train(fitted: Fitted, labels: list[Split]) -> None:
             _, frame = _frames(fitted, requests, i, np.zeros(len(requests), dtype=bool), split)
             if frame is not None:
                 (frames if split.stop <= labels[-1].start or len(labels) == 1 else late).append(frame)
+    if late and not frames:
+        raise ConfigError(
+            "timeline.cutoffs: every label window reaches into the validation window or the gap before it, so none may train "
+            "the ranker that is judged there: choose more cut-offs, or a longer step"
+        )
     if not frames or valid is None:
         raise ConfigError(
             "timeline: no label window holds a positive event that the sources found: choose longer windows, or more candidates"

@@ -164,14 +164,20 @@ class Engine:
         self, users: Iterable[Any] | None = None, k: int | None = None, at: Any = None,
         progress: Callable[..., Iterable[Any]] | None = None,
     ) -> pl.DataFrame:  # fmt: skip
-        """Answers for many users (all known ones by default) at one time: user_id, item_id, rank, score, source."""
+        """Answers for many users (all known ones by default) at one time: user_id, item_id, rank, score, source. ConfigError for
+        a k below 1, a time that is none, or one text where a list of ids belongs."""
+        k = self.k if k is None else k
+        if k < 1:
+            raise ConfigError(f"recommend: k must be at least 1, not {k}")
+        if isinstance(users, str):
+            raise ConfigError(f"recommend: users must be a list of ids, not {users!r}")
         names = self.catalogue.users.ids.series().to_list() if users is None else list(users)
         ids = self._ids(names)
         starts = list(range(0, len(names), self.chunk)) or [0]
         parts = []
         for start in progress(starts, "recommend", len(starts)) if progress is not None else starts:
             stop = start + self.chunk
-            answer = self.pipeline.recommend(self._asked(names[start:stop], at, {}), self.state, k or self.k)
+            answer = self.pipeline.recommend(self._asked(names[start:stop], at, {}), self.state, k)
             parts.append(table(answer, ids[start:stop], self.catalogue.items.ids, list(self.pipeline.sources)))
         return pl.concat(parts)
 

@@ -16,8 +16,8 @@ from shortlist.core.rows import offsets_of
 from shortlist.data.dataset import Dataset, encode
 from shortlist.data.synthetic import START
 from shortlist.data.timeline import Requests
-from shortlist.experiment import fit as fitting
 from shortlist.experiment.fit import Fitted, fit, labelled, merged_requests, positive_kinds, sample, to_the_end
+from shortlist.experiment.replay import batches
 from tests.parity.worlds import DAY, RANKERS, recipe, same_batches, shop
 
 SHOP = encode(shop())
@@ -223,14 +223,13 @@ def test_no_request_of_a_label_window_is_asked_after_its_own_event(
 ) -> None:
     """Also where a window begins before the one before it ends: the state is as of each request, never further."""
     stood: list[tuple[int, int]] = []
-    real = fitting.batches
 
     def watched(replay: Any, requests: Requests, *rest: Any) -> Any:
-        for first, last, batch in real(replay, requests, *rest):
+        for first, last, batch in batches(replay, requests, *rest):
             stood.append((replay.state.count, int(requests.position[first])))
             yield first, last, batch
 
-    monkeypatch.setattr(fitting, "batches", watched)
+    monkeypatch.setattr("shortlist.experiment.fit.batches", watched)
     chosen = recipe(timeline={"labels": "next", "cutoffs": 2, **timeline}, ranker=RANKERS[:1])
     fit(chosen, SHOP, splits=chosen.timeline.at(SHOP, START + 8 * DAY))
     assert len({count for count, _ in stood}) > 20
@@ -245,6 +244,12 @@ def test_a_gap_is_kept_from_the_labels_too() -> None:
     made = fit(chosen, SHOP)
     assert made.state.count == len(SHOP.log)
     assert made.ctx.now == int(SHOP.log.time[-1]) + 1
+
+
+def test_windows_that_all_overlap_the_newest_are_one_line() -> None:
+    chosen = recipe(timeline={"cutoffs": 2, "step": "6h"}, train={"validate": 4000}, ranker=RANKERS[:1])
+    with pytest.raises(ConfigError, match=r"timeline.cutoffs: every label window reaches into the validation window"):
+        fit(chosen, SHOP)
 
 
 def test_chunks_change_nothing_where_pools_are_empty() -> None:

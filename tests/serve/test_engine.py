@@ -327,6 +327,15 @@ def test_all_users_at_once_are_one_by_one(engine: Engine) -> None:
     assert len(nobody) == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"k": 0}, "k must be at least 1, not 0"), ({"users": "u00001"}, "a list of ids, not 'u00001'")],
+)
+def test_many_answers_refuse_what_cannot_be_meant(engine: Engine, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        engine.recommend_all(**options)
+
+
 def test_a_user_listed_twice_is_answered_twice(engine: Engine) -> None:
     table = engine.recommend_all([USERS[0], USERS[0]], k=3, at=NOW)
     assert table["item_id"].to_list()[:3] == table["item_id"].to_list()[3:]
