@@ -27,6 +27,8 @@ def run(
 ) -> None:
     """Load, recommend, write. A short list is not an error, nor is a user whom nobody knows."""
     check_suffix(out, "--out")
+    if out.is_dir():
+        raise ConfigError(f"--out {out}: is a folder; name a file")
     when = None if at is None else moment(int(at) if at.removeprefix("-").isdecimal() else at)
     ids = None if users == "all" else read_ids(Path(users))
     engine = Engine.load(bundle)

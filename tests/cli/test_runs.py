@@ -211,6 +211,12 @@ def test_a_bad_recommend_is_one_line(options: list[str], said: str, capsys: pyte
     assert said in one_line(capsys)
 
 
+def test_a_folder_is_no_place_for_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "recs.csv").mkdir()
+    assert main.run(["recommend", "no-such-bundle", "--users", "all", "--out", str(tmp_path / "recs.csv")]) == 2
+    assert "recs.csv: is a folder; name a file" in one_line(capsys)
+
+
 def test_ids_that_say_nothing_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n \n")
     with pytest.raises(ConfigError, match="names no user"):
