@@ -1,5 +1,6 @@
 """Fit a recipe on the past, recommend in the test window, measure everything, and write the report."""
 
+import shlex
 import time
 from pathlib import Path
 from typing import Annotated
@@ -29,8 +30,14 @@ def run(
     chosen = recipe_at(recipe, overrides(sets, seed))
     dataset = data_for(chosen, data)
     with Watch() as progress:
-        metrics = backtest(chosen, dataset, out, progress)
+        metrics = backtest(chosen, dataset, out, progress, _command(recipe, data, out, overrides(sets, seed)))
     if json:
         as_json(metrics)
     else:
         show(out, metrics, time.perf_counter() - started)
+
+
+def _command(recipe: Path, data: str, out: Path, changes: list[str]) -> str:
+    """The run as one line that can be pasted, for the report."""
+    words = ["shortlist", "backtest", str(recipe), "--data", data, "--out", str(out)]
+    return shlex.join([*words, *(word for change in changes for word in ("--set", change))])

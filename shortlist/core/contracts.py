@@ -172,7 +172,9 @@ class Part(Protocol):
 class Source(Part, Protocol):
     """May add candidate rows, each with its score; may not see what other sources found."""
 
-    def retrieve(self, batch: Batch, state: State, k: int, allowed: Mask | None) -> Hits: ...
+    def retrieve(self, batch: Batch, state: State, k: int, allowed: Mask | None) -> Hits:
+        """The (n, k) best items of n requests. What `allowed` bans must not be returned; None allows everything."""
+        ...
 
 
 class Filter(Part, Protocol):
@@ -192,7 +194,9 @@ class Feature(Part, Protocol):
     """May add columns; may not add, drop or move rows. A row's value depends on its own request, item and the state
     only, never on which other rows are there. float32 columns are numbers (NaN = missing), int32 columns categories (-1)."""
 
-    def compute(self, batch: Batch, state: State) -> Columns: ...
+    def compute(self, batch: Batch, state: State) -> Columns:
+        """Columns by name, each (m,). Names must be no other part's."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -231,7 +235,9 @@ class Ranker(Protocol):
         """Learn from rows with labels. valid: a newer frame for early stopping, or None to fit for as long as told."""
         ...
 
-    def score(self, batch: Batch) -> Array: ...  # (m,) float32
+    def score(self, batch: Batch) -> Array:
+        """(m,) float32, larger is better. A row's score depends on its own columns only."""
+        ...
 
 
 class Rule(Part, Protocol):

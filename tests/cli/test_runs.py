@@ -1,6 +1,7 @@
 """The commands that run a recipe, on a small shop: what they print, what they write, what they refuse."""
 
 import json
+import shlex
 from pathlib import Path
 
 import polars as pl
@@ -91,6 +92,9 @@ def test_two_runs_are_equal_and_can_be_compared(shop: Path, tmp_path: Path, caps
     assert backtest(shop, tmp_path / "c", "--set", "source.popular.half_life='1h'", "--set", "pipeline.pool=20") == 0
     for name in ("recommendations.parquet", "requests.parquet", "recipe.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    command = shlex.split(json.loads((tmp_path / "c" / "metrics.json").read_text())["command"])
+    assert command[-4:] == ["--set", "source.popular.half_life='1h'", "--set", "pipeline.pool=20"]
+    assert command[:2] == ["shortlist", "backtest"]
     kept = json.loads((tmp_path / "c" / "recipe.json").read_text())
     assert kept["pipeline"]["pool"] == 20
     capsys.readouterr()
