@@ -160,7 +160,7 @@ def _train(fitted: Fitted, labels: list[Split]) -> None:
     """Frames at every label split, the ranker, the guard, and the ranker again on all of them."""
     recipe, data, pipeline = fitted.recipe, fitted.data, fitted.pipeline
     frames: list[Frame] = []
-    late: list[Frame] = []  # of windows that overlap the validation window: they may train only after it has judged
+    late: list[Frame] = []  # of the validation window's time: they may train only after it has judged
     valid: Frame | None = None
     for i, split in enumerate(labels):
         fitted.replay = _advanced(fitted, split)
@@ -176,8 +176,8 @@ def _train(fitted: Fitted, labels: list[Split]) -> None:
             full[: len(held)] = True
             order = np.argsort(asked.position, kind="stable")
             valid, more = _frames(fitted, asked.take(order), i, full[order], split)
-            if more is not None:
-                frames.append(more)
+            if more is not None:  # of the validation window's own time: they wait, too, unless there is nothing older
+                (late if frames else frames).append(more)
         else:
             _, frame = _frames(fitted, requests, i, np.zeros(len(requests), dtype=bool), split)
             if frame is not None:
