@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from shortlist.core.batch import Array, Batch, Columns
+from shortlist.core.rows import member
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,7 @@ class Mask:
             from_shared = known & self.shared[np.where(known, item, 0)]
         if self.offsets is None or self.items is None:
             return from_shared
-        owner = np.repeat(np.arange(batch.n, dtype=np.int64), np.diff(self.offsets))
-        return from_shared & ~np.isin((batch.owner << 32) | batch.item, (owner << 32) | self.items)
+        return from_shared & ~member(batch, self.offsets, self.items)
 
 
 @dataclass(frozen=True)

@@ -54,3 +54,15 @@ def member(batch: Batch, offsets: Array, items: Array) -> Array:
         return np.isin(batch.item, items)
     owner = np.repeat(np.arange(batch.n, dtype=np.int64), np.diff(offsets))
     return np.isin((batch.owner << 32) | batch.item, (owner << 32) | items)
+
+
+def locate(wanted: Batch, among: Batch) -> Array:
+    """(wanted.m,) row of each of its items in another batch of the same requests; -1 where it is not there."""
+    if not among.m or not wanted.m:
+        return np.full(wanted.m, -1, dtype=np.int64)
+    keys = (among.owner << 32) | among.item
+    order_of = np.argsort(keys)
+    asked = (wanted.owner << 32) | wanted.item
+    spot = np.minimum(np.searchsorted(keys[order_of], asked), len(keys) - 1)
+    row: Array = np.where(keys[order_of][spot] == asked, order_of[spot], -1)
+    return row

@@ -4,7 +4,7 @@ let the newest window judge it, and refit everything as of the prediction time."
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -261,16 +261,10 @@ def _frames(
 def labelled(pool: Batch, requests: Requests, first: int, last: int) -> Array:
     """(m,) float32 grade of every candidate row: 0 where it is not a target of its request."""
     start, stop = requests.offsets[first], requests.offsets[last]
-    owner = np.repeat(np.arange(last - first, dtype=np.int64), np.diff(requests.offsets[first : last + 1]))
-    keys = (owner << 32) | requests.items[start:stop]
-    order = np.argsort(keys)
-    asked = (pool.owner << 32) | pool.item
+    offsets = requests.offsets[first : last + 1] - start
+    row = rows.locate(Batch(pool.req, offsets, {"item": requests.items[start:stop]}), pool)
     label = np.zeros(pool.m, dtype=np.float32)
-    if not len(keys):
-        return label
-    spot = np.minimum(np.searchsorted(keys[order], asked), len(keys) - 1)
-    found = keys[order][spot] == asked
-    label[found] = requests.grades[start:stop][order][spot[found]]
+    label[row[row >= 0]] = requests.grades[start:stop][row >= 0]
     return label
 
 
@@ -330,14 +324,14 @@ def _learn(fitted: Fitted, frames: list[Frame], late: list[Frame], valid: Frame)
     older = joined(frames)
     steps = list(pipeline.rankers.items())
     for name, ranker in ctx.progress(steps, "train", len(steps)):
-        ranker.fit(older, valid, _placed(ctx, name))
+        ranker.fit(older, valid, replace(ctx, place=f"ranker.{name}"))
         if getattr(ranker, "curve", None):
             fitted.curves[name] = dict(ranker.curve)
     fitted.guard = judge(pipeline, valid, recipe, fitted.notes)
     if recipe.train.refit:
         older = joined([*frames, *late, _sampled(valid, recipe)])
         for name, ranker in ctx.progress(steps, "train on every window", len(steps)):
-            ranker.fit(older, None, _placed(ctx, name))
+            ranker.fit(older, None, replace(ctx, place=f"ranker.{name}"))
     fitted.frame = older
     last = list(pipeline.rankers.values())[-1]
     if hasattr(last, "importance"):
@@ -355,9 +349,3 @@ def _sampled(valid: Frame, recipe: Recipe) -> Frame:
         batch.without(["label"]), batch.cand["label"], np.ones(batch.m, dtype=np.float32),
         np.full(batch.n, valid.cutoff[0], dtype=np.int32), valid.features,
     )  # fmt: skip
-
-
-def _placed(ctx: FitContext, name: str) -> FitContext:
-    return FitContext(
-        ctx.catalogue, ctx.positive, ctx.now, ctx.seed, ctx.device, ctx.map, ctx.progress, f"ranker.{name}"
-    )

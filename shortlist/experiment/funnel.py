@@ -41,20 +41,20 @@ class Funnel:
         items = requests.items[requests.offsets[first] : requests.offsets[last]]
         targets = Batch(batch.req, offsets, {"item": items})
         kept = trace.pool if (trace.dropped < 0).all() else trace.pool.keep(trace.dropped < 0)
-        row = locate(targets, kept)
+        row = rows.locate(targets, kept)
         found = np.zeros(targets.m, dtype=np.uint64)
         inside = row >= 0
         for s, name in enumerate(self.names):
             returned = inside & np.isfinite(kept.cand[f"rank_{name}"][np.maximum(row, 0)]) if kept.m else inside
             found |= returned.astype(np.uint64) << np.uint64(s)
         place = rows.run_place(trace.ranked.offsets)
-        at = locate(targets, trace.ranked)
+        at = rows.locate(targets, trace.ranked)
         ranked = (at >= 0) & (place[np.maximum(at, 0)] < self.k) if trace.ranked.m else at >= 0
         self._put("found", found)
         self._put("pooled", inside)
         self._put("allowed", pipeline.allowed(targets, state))
         self._put("ranked", ranked)
-        shown = locate(targets, trace.answer)
+        shown = rows.locate(targets, trace.answer)
         place = rows.run_place(trace.answer.offsets)
         self._put("shown", (shown >= 0) & (place[np.maximum(shown, 0)] < self.k) if trace.answer.m else shown >= 0)
         hits = np.bincount(targets.owner[inside], minlength=targets.n)
@@ -98,15 +98,3 @@ class Funnel:
         fate[~column["allowed"]] = STAGES.index("filtered")
         fate[column["shown"]] = STAGES.index("hit")
         return fate
-
-
-def locate(targets: Batch, among: Batch) -> Array:
-    """(targets.m,) row of each target in another batch of the same requests; -1 where it is not there."""
-    if not among.m or not targets.m:
-        return np.full(targets.m, -1, dtype=np.int64)
-    keys = (among.owner << 32) | among.item
-    order = np.argsort(keys)
-    wanted = (targets.owner << 32) | targets.item
-    spot = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
-    row: Array = np.where(keys[order][spot] == wanted, order[spot], -1)
-    return row

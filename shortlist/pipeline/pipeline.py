@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,7 @@ class Pipeline:
         needed: dict[str, Fold] = {}
         for place, part in self.parts():
             if hasattr(part, "folds"):
-                for fold in part.folds(_placed(ctx, place)):
+                for fold in part.folds(replace(ctx, place=place)):
                     needed.setdefault(fold.name, fold)
         return list(needed.values())
 
@@ -68,7 +68,7 @@ class Pipeline:
             (place, part) for place, part in self.parts() if hasattr(part, "fit") and not place.startswith("ranker.")
         ]
         for place, part in ctx.progress(parts, f"fit as of {iso(ctx.now)}", len(parts)):
-            part.fit(log, _placed(ctx, place))
+            part.fit(log, replace(ctx, place=place))
 
     def retrieve(self, batch: Batch, state: State, trace: Trace | None = None) -> Batch:
         """Candidates of n requests: sources, merge, filters. Context values that no event has brought yet are unknown, also
@@ -200,10 +200,6 @@ class Pipeline:
 
 def _untimed(name: str) -> AbstractContextManager[None]:
     return nullcontext()
-
-
-def _placed(ctx: FitContext, place: str) -> FitContext:
-    return FitContext(ctx.catalogue, ctx.positive, ctx.now, ctx.seed, ctx.device, ctx.map, ctx.progress, place)
 
 
 def _timer(trace: Trace | None) -> Callable[[str], AbstractContextManager[None]]:

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shortlist.core.batch import Batch
-from shortlist.core.rows import offsets_of
+from shortlist.core.rows import locate, offsets_of
 from shortlist.data.dataset import encode
 from shortlist.data.synthetic import START
 from shortlist.data.timeline import Requests
 from shortlist.experiment.fit import Fitted, fit
-from shortlist.experiment.funnel import STAGES, Funnel, locate
+from shortlist.experiment.funnel import STAGES, Funnel
 from shortlist.experiment.replay import asked
 from shortlist.pipeline.trace import Trace
 from tests.parity.worlds import DAY, FILTERS, RANKERS, recipe, shop
