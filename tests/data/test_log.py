@@ -51,4 +51,5 @@ def test_saving_and_loading(tmp_path: Path) -> None:
     for name, column in log.columns.items():
         assert loaded.columns[name].dtype == column.dtype
         assert np.array_equal(loaded.columns[name], column, equal_nan=name == "value")
-    assert not loaded.user.flags.writeable
+    loaded.user[0] = 77  # mapped copy-on-write: a change stays in memory
+    assert np.array_equal(Log.load(tmp_path).user, log.user)

@@ -104,7 +104,7 @@ def test_counts(name: str, event: tuple[str, ...]) -> None:
     part = Counts(by=[name], event=event, half_life=["2h", "1d"], window=["12h"], total=True, trend=True, share=True)
     columns = computed(part)
     kinds = event or POSITIVE
-    stem = f"{'+'.join(kinds)}/{name}"
+    stem = f"{'+'.join(event) or 'positive'}/{name}"
     wanted = [(key(name, user, item, device), time) for user, item, time, device in rows()]
     own = {each: met(name, each, kinds) for each, _ in wanted}
     everything = [
