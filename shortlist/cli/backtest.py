@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from shortlist.cli.options import Data, Json, Recipe, Seed, Sets, overrides
-from shortlist.cli.output import as_json
+from shortlist.cli.output import as_json, check_suffix, write_table
 from shortlist.cli.progress import Watch
 from shortlist.cli.reading import data_for, recipe_at
 from shortlist.cli.summary import show
 from shortlist.experiment.backtest import backtest
+from shortlist.experiment.fit import Fitted
 
 
 def run(
@@ -21,6 +22,9 @@ def run(
     out: Annotated[
         Path, typer.Option("--out", help="The folder of the run: metrics.json, funnel.json, report.html ...")
     ],
+    frame: Annotated[
+        Path | None, typer.Option("--frame", help="Also write the ranker's training rows here, as parquet or csv.")
+    ] = None,
     sets: Sets = None,
     seed: Seed = None,
     json: Json = False,
@@ -28,9 +32,16 @@ def run(
     """Read, run, show."""
     started = time.perf_counter()
     chosen = recipe_at(recipe, overrides(sets, seed))
+    if frame is not None:
+        check_suffix(frame, "--frame")
     dataset = data_for(chosen, data)
+
+    def look(fitted: Fitted) -> None:
+        if frame is not None:
+            write_table(fitted.frame_table(), frame)
+
     with Watch() as progress:
-        metrics = backtest(chosen, dataset, out, progress, _command(recipe, data, out, overrides(sets, seed)))
+        metrics = backtest(chosen, dataset, out, progress, _command(recipe, data, out, overrides(sets, seed)), look)
     if json:
         as_json(metrics)
     else:

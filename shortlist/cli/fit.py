@@ -20,7 +20,7 @@ def run(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="Where the bundle goes: a folder, replaced whole or not at all.")],
     frame: Annotated[
-        Path | None, typer.Option("--frame", help="Also write the ranker's training rows here, as parquet.")
+        Path | None, typer.Option("--frame", help="Also write the ranker's training rows here, as parquet or csv.")
     ] = None,
     sets: Sets = None,
     seed: Seed = None,

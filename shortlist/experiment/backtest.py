@@ -72,10 +72,16 @@ class Window:
 
 
 def backtest(
-    recipe: Recipe, data: Dataset, out: Path, progress: Callable[..., Iterable[Any]] = silent, command: str = ""
+    recipe: Recipe,
+    data: Dataset,
+    out: Path,
+    progress: Callable[..., Iterable[Any]] = silent,
+    command: str = "",
+    look: Callable[[Fitted], None] | None = None,
 ) -> dict[str, Any]:
     """Run a recipe over its test windows and write the run folder whole: metrics.json, funnel.json, details.json, recipe.json,
-    recommendations.parquet, requests.parquet, report.html. Returns what metrics.json holds."""
+    recommendations.parquet, requests.parquet, report.html. Returns what metrics.json holds. look: is handed what was fitted for the
+    last window, for instance to write its training frame."""
     started = time.perf_counter()
     with whole_folder(out, "metrics.json") as folder:
         windows = []
@@ -83,6 +89,8 @@ def backtest(
         for splits in splits_of_windows:
             windows.append(_window(recipe, data, splits, progress))
             recipe = _fresh(recipe)
+        if look is not None:
+            look(windows[-1].fitted)
         measured = Measured.of(windows, data, recipe)
         seconds = {
             "fit": sum(w.seconds["fit"] for w in windows),

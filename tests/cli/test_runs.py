@@ -12,6 +12,7 @@ from shortlist.cli.reading import recipe_at
 from shortlist.cli.recipes import FOLDERS, built_in
 from shortlist.cli.recommend import read_ids
 from shortlist.core.errors import ConfigError
+from shortlist.core.units import iso
 from shortlist.data.synthetic import World, world
 from shortlist.pipeline import config
 
@@ -250,3 +251,41 @@ def test_the_training_frame_can_be_written(shop: Path, tmp_path: Path) -> None:
     assert {"cutoff", "user_id", "item_id", "time", "label", "score_popular"} <= set(frame.columns)
     assert frame["label"].sum() > 0
     assert written["a"] == written["b"] != written["c"]
+
+
+def test_what_happens_after_the_test_date_changes_no_byte_of_the_frame(shop: Path, tmp_path: Path) -> None:
+    """`backtest --frame`, as a user would look for a leak: other events after the date, the same training rows."""
+    events = pl.read_parquet(shop / "events.parquet").sort("time", maintain_order=True)
+    cut = int(events["time"].quantile(0.8) or 0)
+    recipe = (
+        (shop / "recipe.toml").read_text().replace("test = 0.8\nwindow = 0.1", f'test = "{iso(cut)}"\nwindow = "12h"')
+    )
+    (tmp_path / "recipe.toml").write_text(recipe)
+    later = pl.col("time") >= cut
+    worlds = {
+        "as it was": events,
+        "other future": events.with_columns(
+            item_id=pl.when(later).then(pl.col("item_id").reverse()).otherwise(pl.col("item_id")),
+            user_id=pl.when(later).then(pl.lit("newcomer-") + pl.col("user_id")).otherwise(pl.col("user_id")),
+        ),
+        "other past": events.with_columns(
+            item_id=pl.when(~later).then(pl.col("item_id").reverse()).otherwise("item_id")
+        ),
+    }
+    written = {}
+    for name, table in worlds.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        table.write_parquet(folder / "events.parquet")
+        rows = tmp_path / f"{name}.parquet"
+        command = [
+            "backtest",
+            str(tmp_path / "recipe.toml"),
+            "--data",
+            str(folder),
+            "--out",
+            str(tmp_path / "runs" / name),
+        ]
+        assert main.run([*command, "--frame", str(rows)]) == 0
+        written[name] = rows.read_bytes()
+    assert written["as it was"] == written["other future"] != written["other past"]
