@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from shortlist.cli.options import Data, Json, Recipe, Seed, Sets, overrides
+from shortlist.cli.options import Data, Frame, Json, Recipe, Seed, Sets, overrides
 from shortlist.cli.output import as_json, check_suffix, say, write_table
 from shortlist.cli.progress import Watch
 from shortlist.cli.reading import data_for, recipe_at
@@ -19,9 +19,7 @@ def run(
     recipe: Recipe,
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="Where the bundle goes: a folder, replaced whole or not at all.")],
-    frame: Annotated[
-        Path | None, typer.Option("--frame", help="Also write the ranker's training rows here, as parquet or csv.")
-    ] = None,
+    frame: Frame = None,
     sets: Sets = None,
     seed: Seed = None,
     json: Json = False,

@@ -17,6 +17,9 @@ Sets: TypeAlias = Annotated[
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a value of the recipe; may be given again."),
 ]
 Seed: TypeAlias = Annotated[int | None, typer.Option("--seed", help="The seed, instead of the recipe's.", min=0)]
+Frame: TypeAlias = Annotated[
+    Path | None, typer.Option("--frame", help="Also write the ranker's training rows here, as parquet or csv.")
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, and nothing else there.")]
 Bundle: TypeAlias = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that `shortlist fit` wrote.")]
 

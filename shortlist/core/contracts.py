@@ -85,25 +85,6 @@ class Hits:
     full: Array | None = None
 
 
-class Catalogue(Protocol):
-    """Items, users, event kinds and context values: outside ids to dense codes, and their attributes. See data/catalogue."""
-
-    items: Any
-    users: Any
-    kinds: Any
-    context: dict[str, Any]
-
-    def kind_codes(self, names: Sequence[str], place: str = "") -> Array: ...
-
-
-class Log(Protocol):
-    """Events in log order, as columns. See data/log."""
-
-    columns: Columns
-
-    def __len__(self) -> int: ...
-
-
 def silent(steps: Iterable[Any], title: str = "", total: int | None = None) -> Iterable[Any]:
     """Progress that nobody watches: hands the steps through."""
     return steps

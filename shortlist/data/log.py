@@ -10,8 +10,6 @@ import numpy as np
 from shortlist.core.batch import Array, Columns
 from shortlist.core.component import load_array, save_array
 
-REQUIRED = ("user", "item", "time", "kind", "value")
-
 
 @dataclass(frozen=True)
 class Log:

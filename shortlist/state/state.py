@@ -193,13 +193,6 @@ class State:
         met: Array = inside & self._met[np.where(inside, items, 0)]
         return met
 
-    def met(self, size: int) -> Array:
-        """(size,) bool over item codes: has any event named this item?"""
-        out = np.zeros(size, dtype=bool)
-        have = min(size, len(self._met))
-        out[:have] = self._met[:have]
-        return out
-
     def known(self, name: str, codes: Array) -> Array:
         """Codes of users (`user`) or of a context column, -1 for those that no event has brought and no table lists. A log that
         was encoded at once knows the codes of its future; a live service does not, and neither may a request."""

@@ -62,11 +62,11 @@ def test_a_full_table_refuses_the_same_keys_whatever_the_pieces() -> None:
 
 def test_seen_and_met() -> None:
     state = State(toy_catalogue(3000))
-    assert state.met(4).tolist() == [False] * 4
+    assert state.seen(np.arange(4)).tolist() == [False] * 4
     state.apply(events([0, 0], [2, 2500], [5, 3]))
     assert state.seen(np.array([-1, 0, 2, 2500, 2501, 10**6])).tolist() == [False, False, True, True, False, False]
-    assert np.flatnonzero(state.met(3000)).tolist() == [2, 2500]
-    assert np.flatnonzero(state.met(100_000)).tolist() == [2, 2500]
+    assert np.flatnonzero(state.seen(np.arange(3000))).tolist() == [2, 2500]
+    assert np.flatnonzero(state.seen(np.arange(100_000))).tolist() == [2, 2500]
     assert state.now == 5
 
 
