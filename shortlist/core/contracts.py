@@ -24,17 +24,20 @@ class History:
     items: Array  # int32
     times: Array  # int64 unix seconds
     kinds: Array  # int8 event-kind codes
+    values: Array  # float32, NaN = none
 
     def of_kinds(self, kinds: Array) -> History:
         """Only events of these kinds (codes)."""
         wanted = np.zeros(128, dtype=bool)  # kinds are int8 codes; a table is far quicker than a set operation
         wanted[kinds] = True
         keep = wanted[self.kinds]
-        if keep.all():
-            return self
+        return self if keep.all() else self.where(keep)
+
+    def where(self, keep: Array) -> History:
+        """Only the events at which the mask is true."""
         kept = np.zeros(len(keep) + 1, dtype=np.int64)
         np.cumsum(keep, out=kept[1:])
-        return History(kept[self.offsets], self.items[keep], self.times[keep], self.kinds[keep])
+        return self._taken(kept[self.offsets], keep)
 
     def last(self, k: int) -> History:
         """Only the newest k events of each user; k = 0 means all."""
@@ -42,13 +45,15 @@ class History:
         if k <= 0 or counts.max(initial=0) <= k:
             return self
         if len(counts) == 1:
-            cut = slice(int(counts[0]) - k, None)
-            return History(np.array([0, k]), self.items[cut], self.times[cut], self.kinds[cut])
+            return self._taken(np.array([0, k]), slice(int(counts[0]) - k, None))
         place_from_end = np.repeat(self.offsets[1:], counts) - np.arange(self.offsets[-1])
         keep = place_from_end <= k
         offsets = np.zeros_like(self.offsets)
         np.cumsum(np.minimum(counts, k), out=offsets[1:])
-        return History(offsets, self.items[keep], self.times[keep], self.kinds[keep])
+        return self._taken(offsets, keep)
+
+    def _taken(self, offsets: Array, rows: Array | slice) -> History:
+        return History(offsets, self.items[rows], self.times[rows], self.kinds[rows], self.values[rows])
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,9 @@ class State(Protocol):
 
     def apply(self, events: Columns) -> None: ...  # the ONE way forward, offline and online
     def history(self, users: Array, last: int = 0) -> History: ...  # ragged; newest last
-    def read(self, aggregate: str, keys: Array, time: Array) -> Array: ...
+    def past(self, batch: Batch, events: Sequence[str], last: int = 0) -> History: ...  # of a batch's users, once per batch
+    def values(self, aggregate: str, batch: Batch) -> Array: ...  # (readings, m) float32, of a batch's candidates
+    def read(self, aggregate: str, keys: Array, time: Array) -> Array: ...  # (readings, r) float64
     def scan(self, aggregate: str, size: int, time: int) -> Array: ...  # of all codes below size, at one moment
     def keys(self, by: Sequence[str], batch: Batch) -> Array: ...
     def seen(self, items: Array) -> Array: ...  # bool: has any event named this item?
@@ -129,13 +136,18 @@ class Fold(Protocol):
     feature, offline and online. Slots are dense numbers that the state gives to keys."""
 
     by: tuple[str, ...]  # what it is keyed by: ("item",), ("user", "item.category") ...
-    event: tuple[str, ...]  # the event kinds that it folds
 
     @property
     def name(self) -> str: ...
+    @property
+    def kinds(self) -> tuple[str, ...]: ...  # the event kinds that update is handed; all when empty
+    def readings(self) -> tuple[str, ...]: ...  # what reading gives, one name per row; "" for a single one
+    def bind(self, catalogue: Any) -> None: ...  # called when a state takes the fold in: event kinds have codes
     def grow(self, size: int) -> None: ...  # make room for slots below size
-    def update(self, slots: Array, times: Array, values: Array) -> None: ...
-    def read(self, slots: Array, times: Array, now: int) -> Array: ...  # slot -1: never seen
+    def clear(self, slots: Array) -> None: ...  # these keys were evicted: make the slots new
+    def bytes(self) -> int: ...  # memory of one slot
+    def update(self, slots: Array, events: Columns) -> None: ...
+    def read(self, slots: Array, times: Array, now: int) -> Array: ...  # (readings, r) float64; slot -1: never seen
 
 
 class Part(Protocol):

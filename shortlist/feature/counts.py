@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from shortlist.core.batch import Array, Batch, Columns
+from shortlist.core.batch import Batch, Columns
 from shortlist.core.component import hidden, param
 from shortlist.core.contracts import Feature, FitContext, Fold, State
 from shortlist.feature.attributes import expanded
@@ -24,7 +23,7 @@ class Counts(Feature):
     neighbouring half-lives; with `share`, `<...>:share` = the count over the same count of all keys together."""
 
     by: list[str] = param(
-        ["item"], "keys: item, user, item.<attribute>, item.* (every category) ...; two of them as 'user.age x item'"
+        ["item"], "keys: item, user, item.<attribute>, item.* (every category) ...; several as 'user.age x item x hour'"
     )
     event: tuple[str, ...] = param((), "event kinds to count; the positive kinds when empty")
     half_life: list[str] = param(["1h", "1d", "7d"], "half-lives of decayed counts", duration=True)
@@ -32,58 +31,49 @@ class Counts(Feature):
     total: bool = param(False, "also the count over all time")
     trend: bool = param(True, "also the ratio of neighbouring half-lives")
     share: bool = param(False, "also the share of the count of all keys together")
-    _events: tuple[str, ...] = hidden(())
-    _keys: list[str] = hidden([])
-    _names: dict[Any, str] = hidden(
-        {}
-    )  # of aggregates, by key and horizon: a fold is too dear to be made for every request
+    _whole: list[str] = hidden([])  # the aggregates of all keys together, in the same order
+    _made: list[tuple[str, list[str]]] = hidden([])  # an aggregate, and the columns that its readings become
 
     def folds(self, ctx: FitContext) -> Sequence[Fold]:
-        """One aggregate per key and horizon."""
-        self._events = tuple(self.event) or ctx.positive
-        self._keys = expanded(self.by, ctx.catalogue)
-        self._names = {}
+        """Per key one aggregate for all half-lives, and one for every window and for the total."""
+        events = tuple(self.event) or ctx.positive
+        label = "+".join(self.event) or "positive"  # not the kinds themselves: those may depend on later events
         folds: list[Fold] = []
-        for key in self._keys:
-            folds += [self._fold(columns_of(key), horizon) for horizon in self._horizons()]
+        self._made = []
+        for key in expanded(self.by, ctx.catalogue):
+            for fold, names in self._folds(columns_of(key), events):
+                folds.append(fold)
+                self._made.append((fold.name, [f"{label}/{key or 'all'}/{name}" for name in names]))
         if self.share:
-            folds += [self._fold((), horizon) for horizon in self._horizons()]
+            folds += [fold for fold, _ in self._folds((), events)]
+        self._whole = [fold.name for fold, _ in self._folds((), events)]
         return folds
 
-    def _horizons(self) -> list[tuple[str, str]]:
-        plain = [("total", "")] if self.total else []
-        return [("decay", text) for text in self.half_life] + [("window", text) for text in self.window] + plain
-
-    def _fold(self, by: tuple[str, ...], horizon: tuple[str, str]) -> Fold:
-        kind, length = horizon
-        if kind == "decay":
-            return Decay(by, self._events, length)
-        return Window(by, self._events, length) if kind == "window" else Count(by, self._events)
-
-    def _name(self, by: tuple[str, ...], horizon: tuple[str, str]) -> str:
-        if (by, horizon) not in self._names:
-            self._names[by, horizon] = self._fold(by, horizon).name
-        return self._names[by, horizon]
+    def _folds(self, by: tuple[str, ...], events: tuple[str, ...]) -> list[tuple[Fold, list[str]]]:
+        made: list[tuple[Fold, list[str]]] = []
+        if self.half_life:
+            made.append((Decay(by, events, tuple(self.half_life)), list(self.half_life)))
+        made += [(Window(by, events, length), [f"{length}w"]) for length in self.window]
+        if self.total:
+            made.append((Count(by, events), ["total"]))
+        return made
 
     def compute(self, batch: Batch, state: State) -> Columns:
         """float32 columns of length m."""
         columns: Columns = {}
-        time = batch.time if batch.n == 1 else batch.spread(batch.time)
-        label = "+".join(self.event) or "positive"  # not the kinds themselves: those may depend on later events
-        for key in self._keys:
-            by = columns_of(key)
-            keys = state.keys(by, batch)
-            before: Array | None = None
-            for horizon in self._horizons():
-                name = f"{label}/{key}/{horizon[1] or 'total'}" + ("w" if horizon[0] == "window" else "")
-                value = state.read(self._name(by, horizon), keys, time)
-                columns[name] = value.astype(np.float32)
-                if self.trend and horizon[0] == "decay":
-                    if before is not None:
-                        columns[f"{name}:trend"] = ((before + 1) / (value + 1)).astype(np.float32)
-                    before = value
-                if self.share:
-                    whole = np.zeros(1 if batch.n == 1 else batch.m, dtype=np.int64)
-                    everything = state.read(self._name((), horizon), whole, time)
-                    columns[f"{name}:share"] = (value / np.maximum(everything, 1e-9)).astype(np.float32)
+        whole = {name: state.values(name, batch) for name in self._whole} if self.share else {}
+        for i, (aggregate, names) in enumerate(self._made):
+            values = state.values(aggregate, batch)
+            columns.update(zip(names, values, strict=True))
+            if self.trend and len(names) > 1:
+                trends = (values[:-1] + 1) / (values[1:] + 1)
+                columns.update(zip([f"{name}:trend" for name in names[1:]], trends, strict=True))
+            if self.share:
+                everything = whole[self._whole[i % len(self._whole)]]
+                shares = values / np.maximum(everything, np.float32(1e-9))
+                columns.update(zip([f"{name}:share" for name in names], shares, strict=True))
         return columns
+
+    def origin(self, column: str) -> str:
+        """The aggregate that a column is read from."""
+        return next(aggregate for aggregate, names in self._made if column.partition(":")[0] in names)

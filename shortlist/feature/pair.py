@@ -31,8 +31,7 @@ class Pair(Feature):
 
     def compute(self, batch: Batch, state: State) -> Columns:
         """float32 columns of length m."""
-        kinds = state.catalogue.kind_codes(self._events)
-        history = state.history(batch.user).of_kinds(kinds).last(self.last)
+        history = state.past(batch, self._events, self.last)
         length = np.diff(history.offsets).astype(np.float32)
         idle = np.full(batch.n, np.nan, dtype=np.float32)
         some = length > 0

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from shortlist.core.batch import Batch, Columns
 from shortlist.core.component import hidden, param
 from shortlist.core.contracts import Feature, FitContext, Fold, State
@@ -21,28 +19,23 @@ class Recency(Feature):
 
     by: list[str] = param(
         ["item", "user"],
-        "keys: item, user, item.<attribute>, item.* (every category) ...; two of them as 'user x item'",
+        "keys: item, user, item.<attribute>, item.* (every category) ...; several as 'user x item'",
     )
     event: tuple[str, ...] = param((), "event kinds; the positive kinds when empty")
-    _events: tuple[str, ...] = hidden(())
-    _keys: list[str] = hidden([])
-    _names: dict[str, str] = hidden({})  # of aggregates, by key: a fold is too dear to be made for every request
+    _made: dict[str, str] = hidden({})  # aggregates by column
 
     def folds(self, ctx: FitContext) -> Sequence[Fold]:
         """One aggregate per key."""
-        self._events = tuple(self.event) or ctx.positive
-        self._keys = expanded(self.by, ctx.catalogue)
-        folds = [Last(columns_of(key), self._events) for key in self._keys]
-        self._names = {key: fold.name for key, fold in zip(self._keys, folds, strict=True)}
-        return folds
+        events = tuple(self.event) or ctx.positive
+        label = "+".join(self.event) or "positive"  # not the kinds themselves: those may depend on later events
+        folds = {f"{label}/{key}/since": Last(columns_of(key), events) for key in expanded(self.by, ctx.catalogue)}
+        self._made = {column: fold.name for column, fold in folds.items()}
+        return list(folds.values())
 
     def compute(self, batch: Batch, state: State) -> Columns:
         """float32 columns of length m."""
-        time = batch.time if batch.n == 1 else batch.spread(batch.time)
-        label = "+".join(self.event) or "positive"  # not the kinds themselves: those may depend on later events
-        return {
-            f"{label}/{key}/since": state.read(self._names[key], state.keys(columns_of(key), batch), time).astype(
-                np.float32
-            )
-            for key in self._keys
-        }
+        return {column: state.values(aggregate, batch)[0] for column, aggregate in self._made.items()}
+
+    def origin(self, column: str) -> str:
+        """The aggregate that a column is read from."""
+        return self._made[column]

@@ -56,14 +56,12 @@ class Seen(Filter):
         """The events that make an item seen."""
         if self.repeated is not None and self.repeated[0] >= self.repeats:
             nothing = np.zeros(0, dtype=np.int64)
-            return History(np.zeros(batch.n + 1, dtype=np.int64), nothing, nothing, nothing)
+            return History(np.zeros(batch.n + 1, dtype=np.int64), nothing, nothing, nothing, nothing)
         history = state.history(batch.user).of_kinds(self._kinds(state))
         if not self.within:
             return history
         owner = np.repeat(np.arange(batch.n), np.diff(history.offsets))
-        fresh = history.times > batch.time[owner] - seconds(self.within)
-        counts = np.bincount(owner[fresh], minlength=batch.n)
-        return History(offsets_of(counts), history.items[fresh], history.times[fresh], history.kinds[fresh])
+        return history.where(history.times > batch.time[owner] - seconds(self.within))
 
     def _kinds(self, state: State) -> Array:
         if self.kinds is not None:

@@ -59,7 +59,7 @@ class Popular(Source):
 
     def _fold(self, by: tuple[str, ...], events: tuple[str, ...]) -> Fold:
         if self.half_life:
-            return Decay(by, events, self.half_life)
+            return Decay(by, events, (self.half_life,))
         return Window(by, events, self.window, self.tiles) if self.window else Count(by, events)
 
     def retrieve(self, batch: Batch, state: State, k: int, allowed: Mask | None) -> Hits:
@@ -81,7 +81,7 @@ class Popular(Source):
             if segments[i] < 0:
                 return state.scan(overall, size, int(times[i]))
             keys = pack(np.full(len(every), segments[i]), every)
-            return state.read(apart, keys, times[i : i + 1]).astype(np.float32)
+            return state.read(apart, keys, times[i : i + 1])[0].astype(np.float32)
 
         return shared_rows((segments, times), row, k, allowed, 0.0)
 
@@ -90,5 +90,5 @@ class Popular(Source):
         # One row per request, whose item does not matter.
         asked = Batch(batch.req, np.arange(batch.n + 1), {"item": np.zeros(batch.n, dtype=np.int32)})
         segments = state.keys((self.by,), asked)
-        counts = state.read(Count((self.by,), events).name, segments, np.zeros(1, dtype=np.int64))
+        counts = state.read(Count((self.by,), events).name, segments, np.zeros(1, dtype=np.int64))[0]
         return np.where(counts >= self.least, segments, -1)

@@ -39,7 +39,7 @@ class Trending(Source):
             )
         self.kinds = ctx.kinds(self.event)
         events = self.event or ctx.positive
-        return Decay(("item",), events, self.short), Decay(("item",), events, self.long)
+        return Decay(("item",), events, (self.short,)), Decay(("item",), events, (self.long,))
 
     def fit(self, log: Log, ctx: FitContext) -> None:
         """Nothing is learned from the log: the counts are in the state."""
@@ -49,13 +49,13 @@ class Trending(Source):
         """See Source. `full` is one row where all requests share it."""
         events = tuple(str(state.catalogue.kinds.name(int(code))) for code in self.kinds)
         every = np.arange(len(state.catalogue.items), dtype=np.int64)
-        short, long = (Decay(("item",), events, length).name for length in (self.short, self.long))
+        short, long = (Decay(("item",), events, (length,)).name for length in (self.short, self.long))
         share = seconds(self.short) / seconds(self.long)
         times = moments(batch, state)
 
         def row(i: int) -> Array:
             at = times[i : i + 1]
-            now, usual = state.read(short, every, at), state.read(long, every, at)
+            now, usual = state.read(short, every, at)[0], state.read(long, every, at)[0]
             # In place: on the request path new arrays of the catalogue's size are what costs.
             usual *= share
             usual += self.prior

@@ -16,11 +16,12 @@ FIRST = 4
 SMALLEST = 1024
 # Per user: where the block begins in the pool, its length, and how many events were ever appended.
 USER = np.dtype([("start", np.int64), ("room", np.int32), ("total", np.int32)])
-EVENT = np.dtype([("time", np.int64), ("item", np.int32), ("kind", np.int32)])
+# `moment` is time << 8 | kind: what an event was costs no byte.
+EVENT = np.dtype([("moment", np.int64), ("item", np.int32), ("value", np.float32)])
 
 
 class Ring:
-    """The newest `length` events of every user: item, time, kind; oldest first within a user, in log order."""
+    """The newest `length` events of every user: item, time, kind, value; oldest first within a user, in log order."""
 
     def __init__(self, length: int = 512) -> None:
         self.length = length
@@ -28,14 +29,16 @@ class Ring:
         self.pool = np.zeros(SMALLEST, dtype=EVENT)
         self.used = 0  # pool entries given out
 
-    def append(self, users: Array, items: Array, times: Array, kinds: Array) -> None:
+    def append(self, users: Array, items: Array, times: Array, kinds: Array, values: Array) -> None:
         """Add events in log order. All (e,); an event of user -1 is passed over."""
         highest = int(users.max(initial=-1))
         if highest >= len(self.users):
             self.users = _longer(self.users, highest + 1)
         done = 0
         while True:
-            done, self.used = _append(self.users, self.pool, users, items, times, kinds, done, self.used, self.length)
+            done, self.used = _append(
+                self.users, self.pool, users, items, times, kinds, values, done, self.used, self.length
+            )
             if done == len(users):
                 return
             self.pool = _longer(self.pool, self.used + self.length)
@@ -47,8 +50,9 @@ class Ring:
         items = np.empty(offsets[-1], dtype=np.int32)
         times = np.empty(offsets[-1], dtype=np.int64)
         kinds = np.empty(offsets[-1], dtype=np.int8)
-        _gather(self.users, self.pool, users, offsets, items, times, kinds)
-        return History(offsets, items, times, kinds)
+        values = np.empty(offsets[-1], dtype=np.float32)
+        _gather(self.users, self.pool, users, offsets, items, times, kinds, values)
+        return History(offsets, items, times, kinds, values)
 
     def arrays(self) -> dict[str, Array]:
         """What a snapshot keeps."""
@@ -78,6 +82,7 @@ def _append(
     items: Array,
     times: Array,
     kinds: Array,
+    values: Array,
     first: int,
     used: int,
     length: int,
@@ -96,7 +101,7 @@ def _append(
             used += want
         place = user.total if user.total < user.room else user.total % user.room
         event = pool[user.start + place]
-        event.time, event.item, event.kind = times[i], items[i], kinds[i]
+        event.moment, event.item, event.value = (times[i] << 8) | np.int64(kinds[i]), items[i], values[i]
         user.total += 1
     return len(users), used
 
@@ -113,7 +118,9 @@ def _offsets(table: Array, users: Array, last: int) -> Array:
 
 
 @njit(cache=True, nogil=True)
-def _gather(table: Array, pool: Array, users: Array, offsets: Array, items: Array, times: Array, kinds: Array) -> None:
+def _gather(
+    table: Array, pool: Array, users: Array, offsets: Array, items: Array, times: Array, kinds: Array, values: Array
+) -> None:
     for i in range(len(users)):
         count = offsets[i + 1] - offsets[i]
         if count == 0:
@@ -122,5 +129,6 @@ def _gather(table: Array, pool: Array, users: Array, offsets: Array, items: Arra
         for j in range(count):
             event = pool[user.start + (user.total - count + j) % user.room]
             items[offsets[i] + j] = event.item
-            times[offsets[i] + j] = event.time
-            kinds[offsets[i] + j] = event.kind
+            times[offsets[i] + j] = event.moment >> 8
+            kinds[offsets[i] + j] = event.moment & 0xFF
+            values[offsets[i] + j] = event.value

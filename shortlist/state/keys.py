@@ -1,6 +1,9 @@
-"""Keys to slots: one code is its own slot; a pair of codes gets the next free slot through an open-addressing hash table."""
+"""Keys to slots. One code is its own slot; a tuple of codes gets a slot through an open-addressing hash table of bounded size,
+whose coldest keys make room for new ones."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numba import njit
@@ -9,6 +12,9 @@ from shortlist.core.batch import Array
 
 EMPTY = -1
 SMALLEST = 1024
+KEYS = 1 << 23  # default bound of a hash table
+SHARE = 16  # one key in so many goes when the table is full
+MIXER = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: Fibonacci hashing
 
 
 def pack(first: Array, second: Array) -> Array:
@@ -17,26 +23,45 @@ def pack(first: Array, second: Array) -> Array:
     return np.where((first < 0) | (second < 0), -1, (first << 32) | second)
 
 
+def joined(parts: Sequence[Array], length: int) -> Array:
+    """Code columns as one int64 key each, -1 where any is missing: no column = one key for everything, one = the code itself,
+    two = packed. Three or more are hashed to 63 bits: among ten million keys, two share theirs with a chance of 1 in 180,000.
+    """
+    if not parts:
+        return np.zeros(length, dtype=np.int64)
+    if len(parts) == 1:
+        return parts[0].astype(np.int64)
+    if len(parts) == 2:
+        return pack(parts[0], parts[1])
+    return _mixed(np.stack([part.astype(np.int64) for part in parts]))
+
+
 def columns_of(text: str) -> tuple[str, ...]:
-    """The columns of a key as a recipe writes it: "item", or "user.age x item"."""
-    return tuple(part.strip() for part in text.split(" x "))
+    """The columns of a key as a recipe writes it: "item", "user.age x item", or "" for everything together."""
+    return tuple(part.strip() for part in text.split(" x ")) if text.strip() else ()
 
 
 class Codes:
     """Keys that are dense codes already."""
 
+    evicted = 0
+
     def __init__(self) -> None:
         self.size = 0
 
-    def add(self, keys: Array) -> Array:
-        """Slots of keys, new ones included; -1 for a missing key."""
+    def add(self, keys: Array, first: int = 0, rows: Array | None = None) -> tuple[Array, int]:
+        """Slots of keys, new ones included, -1 for a missing key; and how many keys got theirs: all."""
         if len(keys):
             self.size = max(self.size, int(keys.max()) + 1)
-        return keys
+        return keys, len(keys)
 
     def find(self, keys: Array) -> Array:
         """Slots of keys; -1 for a missing or unknown one."""
         return keys
+
+    def evict(self) -> Array:
+        """Nothing ever has to go."""
+        return np.zeros(0, dtype=np.int64)
 
     def arrays(self) -> dict[str, Array]:
         """What a snapshot keeps."""
@@ -48,82 +73,131 @@ class Codes:
 
 
 class Hashed:
-    """Sparse int64 keys (pairs of codes). At most `limit` keys: further new ones get no slot and are counted in `refused`."""
+    """Sparse int64 keys (tuples of codes), `limit` of them at most. When a new key finds the table full, the sixteenth part
+    that was longest without an event goes, and is counted in `evicted`. Which goes depends on the log alone, not on how it was
+    cut into pieces. 16 bytes a place in a table at most half full, and 8 a slot: 40 to 72 bytes a key."""
 
-    def __init__(self, limit: int = 1 << 24) -> None:
+    def __init__(self, limit: int = KEYS) -> None:
         self.limit = limit
-        self.size = 0
-        self.refused = 0
-        self._keys = np.full(SMALLEST, EMPTY, dtype=np.int64)
-        self._slots = np.full(SMALLEST, -1, dtype=np.int32)
+        self.size = 0  # slots ever given out
+        self.evicted = 0
+        self._table = np.full((SMALLEST, 2), EMPTY, dtype=np.int64)  # key, slot: one cache line for both
+        self._touched = np.zeros(SMALLEST // 2, dtype=np.int64)  # log position of the last event of each slot
+        self._free = np.zeros(0, dtype=np.int64)
 
-    def add(self, keys: Array) -> Array:
-        """Slots of keys, new ones included; -1 for a missing or refused key."""
-        out = np.empty(len(keys), dtype=np.int64)
+    def add(self, keys: Array, first: int = 0, rows: Array | None = None) -> tuple[Array, int]:
+        """Slots of keys, new ones included, -1 for a missing key; and how many keys got theirs. When that is not all, the table
+        is full: fold in what has a slot, `evict`, clear, and go on from there.
+
+        first: log position of the first event; rows: of which event after it each key is, where that is not one by one."""
+        slots = np.empty(len(keys), dtype=np.int64)
+        owners = np.zeros(0, dtype=np.int64) if rows is None else rows
         done = 0
         while True:
-            room = min(len(self._keys) // 2, self.limit)
-            done, self.size, refused = _insert(self._keys, self._slots, keys, out, done, self.size, room, self.limit)
-            self.refused += refused
-            if done == len(keys):
-                return out
-            self._rehash(2 * len(self._keys))
+            room = min(len(self._table) // 2, self.limit)
+            done, self.size, left = _insert(
+                self._table, self._touched, self._free, keys, owners, slots, first, done, self.size, room
+            )
+            self._free = self._free[:left]
+            if done == len(keys) or room == self.limit:
+                return slots[:done], done
+            self._rehash(2 * len(self._table))
 
     def find(self, keys: Array) -> Array:
         """Slots of keys; -1 for a missing or unknown one."""
-        return _find(self._keys, self._slots, keys)
+        return _find(self._table, keys)
+
+    def evict(self) -> Array:
+        """Forget the keys that were longest without an event. Their slots, to be cleared, will be given out again."""
+        live = self._table[self._table[:, 0] != EMPTY]
+        order = np.lexsort((live[:, 1], self._touched[live[:, 1]]))
+        gone = order[: max(self.limit // SHARE, 1)]
+        stay = np.ones(len(live), dtype=bool)
+        stay[gone] = False
+        self._table = np.full_like(self._table, EMPTY)
+        _place(self._table, live[stay])
+        self.evicted += len(gone)
+        self._free = np.sort(live[gone, 1])[::-1].copy()
+        return self._free
 
     def _rehash(self, capacity: int) -> None:
-        keys, slots = self._keys, self._slots
-        self._keys = np.full(capacity, EMPTY, dtype=np.int64)
-        self._slots = np.full(capacity, -1, dtype=np.int32)
-        _place(self._keys, self._slots, keys, slots)
+        live = self._table[self._table[:, 0] != EMPTY]
+        self._table = np.full((capacity, 2), EMPTY, dtype=np.int64)
+        _place(self._table, live)
+        touched = np.zeros(capacity // 2, dtype=np.int64)
+        touched[: len(self._touched)] = self._touched
+        self._touched = touched
 
     def arrays(self) -> dict[str, Array]:
         """What a snapshot keeps."""
-        return {"size": np.array([self.size, self.refused, self.limit]), "keys": self._keys, "slots": self._slots}
+        size = np.array([self.size, self.evicted, self.limit])
+        return {"size": size, "table": self._table, "touched": self._touched, "free": self._free}
 
     def restore(self, arrays: dict[str, Array]) -> None:
         """Take a snapshot back."""
-        self.size, self.refused, self.limit = (int(number) for number in arrays["size"])
-        self._keys, self._slots = arrays["keys"], arrays["slots"]
+        self.size, self.evicted, self.limit = (int(number) for number in arrays["size"])
+        self._table, self._touched, self._free = arrays["table"], arrays["touched"], arrays["free"]
+
+
+@njit(cache=True, nogil=True)
+def _mixed(parts: Array) -> Array:
+    columns, rows = parts.shape
+    out = np.empty(rows, dtype=np.int64)
+    for i in range(rows):
+        key = np.uint64(0)
+        for j in range(columns):
+            if parts[j, i] < 0:
+                key = np.uint64(0)
+                out[i] = -1
+                break
+            # The finisher of SplitMix64: every bit of every part reaches every bit of the key.
+            key = (key ^ np.uint64(parts[j, i])) + np.uint64(MIXER)
+            key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            key = key ^ (key >> np.uint64(31))
+            out[i] = np.int64(key >> np.uint64(1))
+    return out
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _spot(key: int, capacity: int) -> np.int64:
-    # Fibonacci hashing: spreads keys that differ in a few low bits. capacity is a power of two.
-    mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
+    # capacity is a power of two.
+    mixed = np.uint64(key) * np.uint64(MIXER)
     return np.int64((mixed ^ (mixed >> np.uint64(32))) & np.uint64(capacity - 1))
 
 
 @njit(cache=True, nogil=True)
 def _insert(
-    table: Array, table_slots: Array, keys: Array, out: Array, start: int, size: int, room: int, limit: int
-) -> tuple[int, int, int]:
-    capacity, refused = len(table), 0
+    table: Array, touched: Array, free: Array, keys: Array, rows: Array, slots: Array, first: int, start: int, size: int,
+    room: int,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Keys from `start` on: how far it came before the table had to grow, slots given out, free slots left."""
+    capacity, left = len(table), len(free)
     for i in range(start, len(keys)):
         key = keys[i]
-        out[i] = -1
+        slots[i] = -1
         if key < 0:
             continue
         spot = _spot(key, capacity)
-        while table[spot] != EMPTY and table[spot] != key:
+        while table[spot, 0] != EMPTY and table[spot, 0] != key:
             spot = (spot + 1) & (capacity - 1)
-        if table[spot] == EMPTY:
-            if size >= limit:
-                refused += 1
-                continue
-            if size >= room:
-                return i, size, refused  # the table must grow first
-            table[spot] = key
-            table_slots[spot] = size
-            size += 1
-        out[i] = table_slots[spot]
-    return len(keys), size, refused
+        if table[spot, 0] == EMPTY:
+            if size - left >= room:
+                return i, size, left
+            if left > 0:
+                left -= 1
+                slot = free[left]
+            else:
+                slot = size
+                size += 1
+            table[spot, 0], table[spot, 1] = key, slot
+        slots[i] = table[spot, 1]
+        touched[slots[i]] = first + (rows[i] if len(rows) > 0 else i)
+    return len(keys), size, left
 
 
 @njit(cache=True, nogil=True)
-def _find(table: Array, table_slots: Array, keys: Array) -> Array:
+def _find(table: Array, keys: Array) -> Array:
     capacity = len(table)
     out = np.empty(len(keys), dtype=np.int64)
     for i in range(len(keys)):
@@ -131,21 +205,18 @@ def _find(table: Array, table_slots: Array, keys: Array) -> Array:
         if keys[i] < 0:
             continue
         spot = _spot(keys[i], capacity)
-        while table[spot] != EMPTY and table[spot] != keys[i]:
+        while table[spot, 0] != EMPTY and table[spot, 0] != keys[i]:
             spot = (spot + 1) & (capacity - 1)
-        if table[spot] == keys[i]:
-            out[i] = table_slots[spot]
+        if table[spot, 0] == keys[i]:
+            out[i] = table[spot, 1]
     return out
 
 
 @njit(cache=True, nogil=True)
-def _place(table: Array, table_slots: Array, keys: Array, slots: Array) -> None:
+def _place(table: Array, entries: Array) -> None:
     capacity = len(table)
-    for i in range(len(keys)):
-        if keys[i] == EMPTY:
-            continue
-        spot = _spot(keys[i], capacity)
-        while table[spot] != EMPTY:
+    for i in range(len(entries)):
+        spot = _spot(entries[i, 0], capacity)
+        while table[spot, 0] != EMPTY:
             spot = (spot + 1) & (capacity - 1)
-        table[spot] = keys[i]
-        table_slots[spot] = slots[i]
+        table[spot, 0], table[spot, 1] = entries[i, 0], entries[i, 1]

@@ -27,7 +27,9 @@ class Slotted:
     """A fold whose state is arrays over slots. Subclasses add fields made by `slots`, and `update` and `read`."""
 
     by: tuple[str, ...] = param(
-        ("item",), "its key: item, user, item.<attribute>, user.<attribute>, a context column; two of them; or none"
+        ("item",),
+        "its key: item, user, item.<attribute>, user.<attribute>, a context column, last (the user's item before), "
+        "last.<attribute>, hour, weekday; several of them; or none",
     )
     event: tuple[str, ...] = param((), "event kinds to fold")
 
@@ -41,15 +43,29 @@ class Slotted:
         values = ", ".join(f"{field.name}={_text(getattr(self, field.name))}" for field in parameters(self))
         return f"{type(self).__name__.lower()}({values})"
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The event kinds that `update` is handed; all when empty."""
+        return self.event
+
+    def readings(self) -> tuple[str, ...]:
+        """What reading gives, one name per row; "" for a single reading that needs none."""
+        return ("",)
+
+    def bind(self, catalogue: Any) -> None:
+        """Called when a state takes the fold in: event kinds have codes now."""
+
     def width(self) -> int:
         """Entries per slot: 0 for plain arrays, else the second dimension of every slot array."""
         return 0
 
+    def is_wide(self, name: str) -> bool:
+        """Does this slot array have a second dimension (of `width()` entries)?"""
+        return True
+
     def grow(self, size: int) -> None:
         """Make room for slots below `size`."""
-        for field in dataclasses.fields(self):
-            if "slots" not in field.metadata:
-                continue
+        for field in _slot_fields(self):
             dtype, fill = field.metadata["slots"]
             array: Array | None = getattr(self, field.name)
             have = 0 if array is None else len(array)
@@ -64,9 +80,23 @@ class Slotted:
                 grown[:have] = array
             setattr(self, field.name, grown)
 
-    def is_wide(self, name: str) -> bool:
-        """Does this slot array have a second dimension (of `width()` entries)?"""
-        return True
+    def clear(self, slots: Array) -> None:
+        """Make slots new again: their keys were evicted."""
+        for field in _slot_fields(self):
+            array = getattr(self, field.name)
+            array[slots[slots < len(array)]] = field.metadata["slots"][1]
+
+    def bytes(self) -> int:
+        """Memory of one slot."""
+        total = 0
+        for field in _slot_fields(self):
+            array = getattr(self, field.name)
+            total += array.itemsize * (array.shape[1] if array.ndim > 1 else 1)
+        return total
+
+
+def _slot_fields(part: Any) -> list[dataclasses.Field[Any]]:
+    return [field for field in dataclasses.fields(part) if "slots" in field.metadata]
 
 
 def _text(value: Any) -> str:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numba import njit
 
 from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.component import build, config, learned, load_array, save_array
 from shortlist.core.contracts import Fold, History
 from shortlist.core.errors import BundleError, ConfigError, DataError, choices
+from shortlist.core.rows import offsets_of
 from shortlist.data.catalogue import Catalogue
 from shortlist.state.history import Ring
-from shortlist.state.keys import Codes, Hashed, pack
+from shortlist.state.keys import KEYS, Codes, Hashed, joined
 
 NEVER = -(2**62)
 BLOCK = 1 << 15  # events per pass: the columns of a block stay in cache while every fold reads them
+FOLDED = ("user", "item", "time", "kind", "value", "position")  # what a fold may know of an event besides its key
+CLOCK = {"hour": (3600, 24, 0), "weekday": (86400, 7, 3)}  # unit, cycle, shift: 1 January 1970 was a Thursday
 
 
 class State:
@@ -31,9 +36,10 @@ class State:
         *,
         history: int = 512,
         history_events: Sequence[str] = (),
+        keys: int = KEYS,
     ) -> None:
         """folds: aggregates to keep, equal ones once. history: newest events kept per user. history_events: the kinds
-        that enter it (all when empty)."""
+        that enter it (all when empty). keys: how many values a key of several columns may have before its coldest go."""
         self.catalogue = catalogue
         self.folds: dict[str, Fold] = {}
         self.now = NEVER
@@ -43,7 +49,9 @@ class State:
         self._ring = Ring(history)
         self._history_events = tuple(history_events)
         catalogue.kind_codes(self._history_events, "history_events")
+        self._keys = keys
         self._met = np.zeros(1024, dtype=bool)
+        self._previous = np.full(1024, -1, dtype=np.int32)  # by user: the newest item of the history
         self._arrived: dict[str, int] = {}  # highest code folded in, of users and of every context column
         for fold in folds:
             self._keep(fold)
@@ -52,33 +60,40 @@ class State:
         if fold.name in self.folds:
             return
         self._check(fold)
+        fold.bind(self.catalogue)
         self.folds[fold.name] = fold
         if fold.by not in self._slots:
-            self._slots[fold.by] = Codes() if len(fold.by) < 2 else Hashed()
-        self._plan.setdefault(fold.by, {}).setdefault(fold.event, []).append(fold)
+            self._slots[fold.by] = Hashed(self._keys) if len(fold.by) > 1 else Codes()
+        self._plan.setdefault(fold.by, {}).setdefault(fold.kinds, []).append(fold)
 
     def _check(self, fold: Fold) -> None:
         """Refuse a fold by a key that the data cannot give."""
-        if len(fold.by) > 2:
-            raise ConfigError(f"{fold.name}: a key is made of at most two columns, got {len(fold.by)}")
-        for name in fold.by:
-            table, _, attribute = name.partition(".")
-            if attribute and table in ("item", "user"):
-                columns = self._table(table)
-                if columns.column(attribute, fold.name).kind != "category":
-                    raise ConfigError(
-                        f"{fold.name}: key {name!r} is a {columns.column(attribute).kind} column; "
-                        f"category columns: {choices(columns.of_kind('category'))}"
-                    )
-            elif name not in ("item", "user") and name not in self.catalogue.context:
+        lists = [name for name in fold.by if self._check_column(name, fold.name) == "tags"]
+        if len(lists) > 1:
+            raise ConfigError(f"{fold.name}: only one column of a key may hold lists; these do: {choices(lists)}")
+        self.catalogue.kind_codes(fold.kinds, fold.name)
+
+    def _check_column(self, name: str, place: str) -> str:
+        """The kind of a key's column, or a ConfigError."""
+        table, _, attribute = name.partition(".")
+        if attribute and table in ("item", "user", "last"):
+            columns = self._table(table)
+            kind = str(columns.column(attribute, place).kind)
+            fit = ("category", "tags") if table != "last" else ("category",)
+            if kind not in fit:
                 raise ConfigError(
-                    f"{fold.name}: unknown key {name!r}; choices: item, user, item.<attribute>, user.<attribute>, "
-                    f"context columns: {choices(self.catalogue.context)}"
+                    f"{place}: key {name!r} is a {kind} column; columns that may be keys: {choices(columns.of_kind(*fit))}"
                 )
-        self.catalogue.kind_codes(fold.event, fold.name)
+            return kind
+        if name not in ("item", "user", "last", *CLOCK) and name not in self.catalogue.context:
+            raise ConfigError(
+                f"{place}: unknown key {name!r}; choices: item, user, last, item.<attribute>, user.<attribute>, "
+                f"last.<attribute>, hour, weekday, context columns: {choices(self.catalogue.context)}"
+            )
+        return "category"
 
     def _table(self, title: str) -> Any:
-        return self.catalogue.items if title == "item" else self.catalogue.users
+        return self.catalogue.users if title == "user" else self.catalogue.items
 
     def apply(self, events: Columns) -> None:
         """Fold events in, in the order given, which becomes log order. Columns as in `Log`; codes may be new, times may be
@@ -96,26 +111,60 @@ class State:
             self._apply({name: column[start : start + BLOCK] for name, column in events.items()})
 
     def _apply(self, events: Columns) -> None:
-        for by, groups in self._plan.items():
-            keys = self._event_keys(by, events)
-            keep = [self._of_kinds(events["kind"], names) for names in groups]
-            # All kinds get their slots in one pass in log order: slots, and whom a full table refuses, must not depend on
-            # where blocks begin.
-            slots = self._slots[by].add(_only(keys, _either(keep)))
-            size = self._slots[by].size
-            for one, folds in zip(keep, groups.values(), strict=True):
-                own = _only(slots, one)
-                for fold in folds:
-                    fold.grow(size)
-                    fold.update(own, events["time"], events["value"])
         users = _only(events["user"], self._of_kinds(events["kind"], self._history_events))
-        self._ring.append(users, events["item"], events["time"], events["kind"])
+        previous = self._follow(events["user"], users, events["item"])
+        for by, groups in self._plan.items():
+            keys, rows = self._event_keys(by, events, previous)
+            folded = {name: events[name] for name in FOLDED if name in events}
+            if rows is not None:
+                folded = {name: column[rows] for name, column in folded.items()}
+            self._fold_in(by, groups, keys, rows, folded)
+        self._ring.append(users, events["item"], events["time"], events["kind"], events["value"])
         self._meet(events["item"])
         for name in ("user", *self.catalogue.context):
             if name in events:
                 self._arrived[name] = max(self._arrived.get(name, -1), int(events[name].max()))
         self.now = max(self.now, int(events["time"].max()))
         self.count += len(events["time"])
+
+    def _fold_in(
+        self, by: tuple[str, ...], groups: dict[tuple[str, ...], list[Fold]], keys: Array, rows: Array | None, events: Columns
+    ) -> None:
+        """One key's folds over a block. Where its table is full, the block is cut: what came before is folded in, the coldest
+        keys go, and the rest follows."""
+        table = self._slots[by]
+        keep = [self._of_kinds(events["kind"], names) for names in groups]
+        # All kinds get their slots in one pass in log order: slots, and who goes from a full table, must not depend on where
+        # blocks begin.
+        wanted = _only(keys, _either(keep))
+        start = 0
+        while start < len(keys):
+            first, own_rows = (self.count, rows[start:]) if rows is not None else (self.count + start, None)
+            slots, done = table.add(wanted[start:], first, own_rows)
+            stop = start + done
+            part = events if done == len(keys) else {name: column[start:stop] for name, column in events.items()}
+            for mask, folds in zip(keep, groups.values(), strict=True):
+                own = _only(slots, mask if mask is None else mask[start:stop])
+                for fold in folds:
+                    fold.grow(table.size)
+                    fold.update(own, part)
+            if stop < len(keys):
+                gone = table.evict()
+                for fold in itertools.chain.from_iterable(groups.values()):
+                    fold.clear(gone)
+            start = stop
+
+    def _follow(self, users: Array, kept: Array, items: Array) -> Array:
+        """(e,) each event's user's newest item before it, -1 = none; and the newest items, moved on."""
+        highest = int(users.max())
+        if highest >= len(self._previous):
+            capacity = len(self._previous)
+            while capacity <= highest:
+                capacity *= 2
+            longer = np.full(capacity, -1, dtype=np.int32)
+            longer[: len(self._previous)] = self._previous
+            self._previous = longer
+        return _followed(self._previous, users, kept, items)
 
     def _meet(self, items: Array) -> None:
         highest = int(items.max())
@@ -140,37 +189,111 @@ class State:
         keep: Array = table[kinds]
         return None if keep.all() else keep
 
-    def _event_keys(self, by: tuple[str, ...], events: Columns) -> Array:
-        size = len(events["time"])
-        parts = []
+    def _event_keys(self, by: tuple[str, ...], events: Columns, previous: Array) -> tuple[Array, Array | None]:
+        """(e,) keys of events; with a column of lists, one per entry, and the event that each is of."""
+        codes = {"item": events["item"], "user": events["user"], "last": previous}
+        return self._keyed(by, codes, events, events["time"], len(events["time"]))
+
+    def _keyed(
+        self, by: Sequence[str], codes: Columns, context: Columns, time: Array, size: int
+    ) -> tuple[Array, Array | None]:
+        """Keys of things given by their item, user and last codes, context and time, each (size,)."""
+        parts: list[Array] = []
+        rows: Array | None = None
+        entries: Array | None = None
         for name in by:
             table, _, attribute = name.partition(".")
-            if attribute:
-                parts.append(self._table(table).values(attribute, events[table]))
+            if attribute and table in codes:
+                column = self._table(table).column(attribute)
+                if column.kind == "tags":
+                    offsets, entries = self._table(table).tags(attribute, codes[table])
+                    rows = np.repeat(np.arange(size), np.diff(offsets))
+                    parts.append(entries)
+                else:
+                    parts.append(column.values[codes[table]])
+            elif name in codes:
+                parts.append(codes[name])
+            elif name in self.catalogue.context:
+                parts.append(context[name] if name in context else np.full(size, -1, dtype=np.int32))
             else:
-                parts.append(events[name] if name in events else np.full(size, -1, dtype=np.int32))
-        return _joined(parts, size)
+                unit, cycle, shift = CLOCK[name]
+                parts.append((time // unit + shift) % cycle)
+        if rows is None:
+            return joined(parts, size), None
+        return joined([part if part is entries else part[rows] for part in parts], len(rows)), rows
 
     def keys(self, by: Sequence[str], batch: Batch) -> Array:
-        """(m,) int64 keys of a batch's candidate rows for aggregates by these columns; -1 where any is missing."""
-        parts = []
-        for name in by:
-            table, _, attribute = name.partition(".")
-            if table == "item":
-                codes = batch.item
-            elif table == "user":
-                codes = batch.user
-            else:
-                codes = batch.req.get(name, np.full(batch.n, -1, dtype=np.int32))
-            values = self._table(table).values(attribute, codes) if attribute else codes
-            parts.append(values if table == "item" else batch.spread(values))
-        return _joined(parts, batch.m)
+        """(m,) int64 keys of a batch's candidate rows for aggregates by these columns; -1 where any is missing. Not for columns of
+        lists."""
+        keys, _, spread = self._batch_keys(tuple(by), batch)
+        return batch.spread(keys) if spread else keys
 
-    def read(self, aggregate: str, keys: Array, time: Array) -> Array:
-        """An aggregate, by name, of (r,) keys at (r,) or (1,) unix seconds: (r,) float64."""
+    def _batch_keys(self, by: tuple[str, ...], batch: Batch) -> tuple[Array, Array | None, bool]:
+        """Keys of candidate rows, the row of each where a column holds lists; or, where nothing depends on the item, of requests
+        (True)."""
+        last = self._last(batch) if any(name.partition(".")[0] == "last" for name in by) else batch.user
+        if not any(name.partition(".")[0] == "item" for name in by):
+            codes = {"user": batch.user, "last": last, "item": batch.user}
+            return *self._keyed(by, codes, batch.req, batch.time, batch.n), True
+        codes = {"item": batch.item, "user": batch.user, "last": last}
+        request = {name.partition(".")[0] for name in by} - {"item"}
+        if request & {"user", "last"}:
+            codes = {name: batch.spread(column) if name != "item" else column for name, column in codes.items()}
+        context = {name: batch.spread(batch.req[name]) for name in request if name in batch.req and name not in codes}
+        time = batch.spread(batch.time) if request & set(CLOCK) else batch.time
+        return *self._keyed(by, codes, context, time, batch.m), False
+
+    def _last(self, batch: Batch) -> Array:
+        """(n,) the newest item of each request's user, -1 = none."""
+        inside = (batch.user >= 0) & (batch.user < len(self._previous))
+        return np.where(inside, self._previous[np.where(inside, batch.user, 0)], np.int32(-1))
+
+    def values(self, aggregate: str, batch: Batch) -> Array:
+        """An aggregate of a batch's candidates, as of each request: (readings, m) float32. By a column of lists, the mean over the
+        candidate's entries, as far as they have a reading; NaN where it has no entry."""
+        fold = self._fold(aggregate)
+        place = ("slots", id(self), self.count, fold.by)
+        if place not in batch.memo:
+            keys, rows, spread = self._batch_keys(fold.by, batch)
+            batch.memo[place] = self._slots[fold.by].find(keys), rows, spread
+        slots, rows, spread = batch.memo[place]
+        time = batch.time
+        if batch.n != 1 and not spread:
+            time = batch.memo.setdefault("time", batch.spread(time))
+            time = time if rows is None else time[rows]
+        read = fold.read(slots, time, self.now)
+        if rows is not None:
+            size = batch.n if spread else batch.m
+            read = _averaged(read, offsets_of(np.bincount(rows, minlength=size)))
+        out = read.astype(np.float32)
+        if not spread:
+            return out
+        return np.repeat(out, batch.m, axis=1) if batch.n == 1 else out[:, batch.owner]
+
+    def _fold(self, aggregate: str) -> Fold:
         fold = self.folds.get(aggregate)
         if fold is None:
             raise ConfigError(f"no aggregate {aggregate!r} in the state; it keeps: {choices(self.folds)}")
+        return fold
+
+    def past(self, batch: Batch, events: Sequence[str], last: int = 0) -> History:
+        """What a batch's users did, of these event kinds (all when empty): the newest `last` events, 0 = all that are kept. Looked up
+        once per batch, whoever asks."""
+        place = ("past", id(self), self.count, tuple(events), last)
+        if place not in batch.memo:
+            whole = ("past", id(self), self.count)
+            if whole not in batch.memo:
+                batch.memo[whole] = self.history(batch.user)
+            history: History = batch.memo[whole]
+            if events:
+                history = history.of_kinds(self.catalogue.kind_codes(tuple(events)))
+            batch.memo[place] = history.last(last)
+        found: History = batch.memo[place]
+        return found
+
+    def read(self, aggregate: str, keys: Array, time: Array) -> Array:
+        """An aggregate, by name, of (r,) keys at (r,) or (1,) unix seconds: (readings, r) float64."""
+        fold = self._fold(aggregate)
         slots = self._slots[fold.by].find(np.ascontiguousarray(keys, dtype=np.int64))
         return fold.read(slots, np.ascontiguousarray(time, dtype=np.int64).reshape(-1), self.now)
 
@@ -181,7 +304,7 @@ class State:
             scanned: Array = fold.scan(size, time, self.now)
             return scanned
         every = np.arange(size, dtype=np.int64)
-        return self.read(aggregate, every, np.array([time], dtype=np.int64)).astype(np.float32)
+        return self.read(aggregate, every, np.array([time], dtype=np.int64))[0].astype(np.float32)
 
     def history(self, users: Array, last: int = 0) -> History:
         """What each of (n,) users did: the newest `last` events, 0 = all that are kept (`history` at most)."""
@@ -209,6 +332,7 @@ class State:
             "arrived": self._arrived,
             "history": self._ring.length,
             "history_events": list(self._history_events),
+            "keys": self._keys,
             "folds": [config(fold) for fold in self.folds.values()],
             "slots": [list(by) for by in self._slots],
         }
@@ -221,6 +345,7 @@ class State:
         for name, array in self._ring.arrays().items():
             save_array(folder / f"history.{name}.npy", array)
         save_array(folder / "met.npy", self._met)
+        save_array(folder / "previous.npy", self._previous)
         (folder / "state.json").write_text(json.dumps(about, indent=1))
 
     @classmethod
@@ -231,7 +356,7 @@ class State:
             about = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise BundleError(f"{path}: not a readable state: {error}") from None
-        state = cls(catalogue, history=about["history"], history_events=about["history_events"])
+        state = cls(catalogue, history=about["history"], history_events=about["history_events"], keys=about["keys"])
         for i, entry in enumerate(about["folds"]):
             fold = build("state.fold", entry, f"{path}: folds[{i}]")
             for name in learned(fold):
@@ -243,15 +368,35 @@ class State:
         ring = state._ring
         ring.restore({name: _writable(folder / f"history.{name}.npy") for name in ring.arrays()})
         state._met = _writable(folder / "met.npy")
+        state._previous = _writable(folder / "previous.npy")
         state.now, state.count, state._arrived = about["now"], about["count"], about["arrived"]
         return state
 
 
-def _joined(parts: list[Array], length: int) -> Array:
-    """Code columns as one key each: none = one key for everything."""
-    if not parts:
-        return np.zeros(length, dtype=np.int64)
-    return parts[0].astype(np.int64) if len(parts) == 1 else pack(parts[0], parts[1])
+@njit(cache=True, nogil=True)
+def _followed(previous: Array, users: Array, kept: Array, items: Array) -> Array:
+    out = np.empty(len(users), dtype=np.int32)
+    for i in range(len(users)):
+        out[i] = previous[users[i]]
+        if kept[i] >= 0:
+            previous[users[i]] = items[i]
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _averaged(read: Array, offsets: Array) -> Array:
+    """Means of runs of columns, without NaN; NaN for a run that has nothing else."""
+    out = np.full((len(read), len(offsets) - 1), np.nan)
+    for j in range(len(read)):
+        for i in range(len(offsets) - 1):
+            total, count = 0.0, 0
+            for entry in range(offsets[i], offsets[i + 1]):
+                if not np.isnan(read[j, entry]):
+                    total += read[j, entry]
+                    count += 1
+            if count > 0:
+                out[j, i] = total / count
+    return out
 
 
 def _either(keep: list[Array | None]) -> Array | None:

@@ -34,11 +34,11 @@ class FoldSuite(PartSuite):
         """The aggregate of every key that there may be, and of one that there is not."""
         keys = np.arange(-1, 200, dtype=np.int64)
         if len(self.part().by) == 2:
-            first = np.arange(-1, 100, dtype=np.int64)
-            keys = np.concatenate([(first[first >= 0] << 32) | second for second in range(70)] + [np.array([-1])])
+            first = np.arange(100, dtype=np.int64)
+            keys = np.concatenate([(first << 32) | second for second in range(70)] + [np.array([-1])])
         when = times if times is not None else np.array([self.world().ctx.now + 60])
         out = state.read(self.part().name, keys, when)
-        assert out.shape == keys.shape
+        assert out.shape == (len(self.part().readings()), *keys.shape)
         assert out.dtype == np.float64
         return out
 
@@ -67,16 +67,16 @@ class FoldSuite(PartSuite):
         keys = np.arange(0, 40, dtype=np.int64) if len(part.by) == 1 else (np.arange(0, 40, dtype=np.int64) << 32) | 3
         when = np.array([self.world().ctx.now + 60])
         together = state.read(part.name, keys, when)
-        np.testing.assert_array_equal(state.read(part.name, keys[::-1].copy(), when), together[::-1])
+        np.testing.assert_array_equal(state.read(part.name, keys[::-1].copy(), when), together[:, ::-1])
         for i in range(len(keys)):
-            np.testing.assert_array_equal(state.read(part.name, keys[i : i + 1], when), together[i : i + 1])
+            np.testing.assert_array_equal(state.read(part.name, keys[i : i + 1], when), together[:, i : i + 1])
 
     def test_one_time_or_one_per_key(self) -> None:
         """A single reading time means that time for every key."""
         state = self.folded()
         now = self.world().ctx.now + 3600
         one = self.reading(state, np.array([now]))
-        np.testing.assert_array_equal(self.reading(state, np.full(len(one), now)), one)
+        np.testing.assert_array_equal(self.reading(state, np.full(one.shape[1], now)), one)
 
     def test_reading_changes_nothing(self) -> None:
         """Reading, also far ahead, leaves the state as it was."""
@@ -99,6 +99,20 @@ class FoldSuite(PartSuite):
         state.apply(late)
         assert state.now == now
         assert self.reading(state).shape == self.reading(self.folded()).shape
+
+    def test_a_cleared_slot_is_new(self) -> None:
+        """What an evicted key leaves behind is nothing, and its slot may be given to another."""
+        state, fresh = self.folded(), State(self.world().catalogue, (self.part(),))
+        fold = state.folds[self.part().name]
+        every = np.arange(4096, dtype=np.int64)
+        when = np.array([self.world().ctx.now + 60])
+        fold.clear(every)
+        fresh_fold = fresh.folds[self.part().name]
+        np.testing.assert_array_equal(fold.read(every, when, state.now), fresh_fold.read(every, when, state.now))
+
+    def test_memory_of_a_slot(self) -> None:
+        """Stated, so that a recipe can be told what it will need."""
+        assert self.part().bytes() > 0
 
     def test_learned_arrays_are_plain(self) -> None:
         """What is kept can be saved without running code to load it."""

@@ -22,12 +22,12 @@ class TestCountByPair(FoldSuite):
 
 class TestDecay(FoldSuite):
     def part(self) -> Any:
-        return Decay(("item",), ("click",), "6h")
+        return Decay(("item",), ("click",), ("6h",))
 
 
 class TestDecayByPair(FoldSuite):
     def part(self) -> Any:
-        return Decay(("device", "item"), (), "10m")
+        return Decay(("device", "item"), (), ("10m",))
 
 
 class TestWindow(FoldSuite):

@@ -97,7 +97,7 @@ def test_class_names(name: str, expected: str) -> None:
 def test_a_built_in_part_is_found_by_its_file_name() -> None:
     assert find("state.fold", "decay") is Decay
     part = build("state.fold", {"type": "decay", "by": ["user", "item"], "half_life": "2h"})
-    assert part == Decay(("user", "item"), half_life="2h")
+    assert part == Decay(("user", "item"), half_life=("2h",))
 
 
 def test_a_recipe_sets_every_option() -> None:

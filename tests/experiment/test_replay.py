@@ -46,7 +46,7 @@ def test_batches_stand_where_their_requests_stand(positions: list[int], chunk: i
         assert replay.state.count == replay.position
         counted = replay.state.read(
             replay.state.folds[next(iter(replay.state.folds))].name, every, np.zeros(1, np.int64)
-        )
+        )[0]
         assert counted.tolist() == np.bincount(DATA.log.item[: replay.position], minlength=len(every)).tolist()
     assert done == len(some)
 

@@ -37,8 +37,6 @@ PEAK = f'''
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from shortlist.core.batch import Batch, Columns
 from shortlist.core.contracts import Feature, FitContext, Fold, State
 from {PACKAGE}.largest import Largest
@@ -54,8 +52,7 @@ class Peak(Feature):
 
     def compute(self, batch: Batch, state: State) -> Columns:
         """float32."""
-        peak = state.read(Largest(("item",)).name, batch.item.astype(np.int64), np.zeros(1, dtype=np.int64))
-        return {{"peak": peak.astype(np.float32)}}
+        return {{"peak": state.values(Largest(("item",)).name, batch)[0]}}
 '''
 
 SUITES = f"""

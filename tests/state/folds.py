@@ -42,7 +42,7 @@ def defined(fold: Any, log: Columns, key: Key, time: int) -> float:
     if isinstance(fold, Count):
         return sum((0.0 if math.isnan(value) else value) if fold.weigh else 1.0 for _, value in mine)
     if isinstance(fold, Decay):
-        life = seconds(fold.half_life)
+        life = seconds(fold.half_life[0])
         return math.fsum(
             ((0.0 if math.isnan(value) else value) if fold.weigh else 1.0) * math.exp2((t - later) / life)
             for t, value in mine

@@ -43,7 +43,7 @@ def any_fold(draw: st.DrawFn) -> Any:
     if kind == "count":
         return Count(by, kinds, weigh=draw(st.booleans()))
     if kind == "decay":
-        return Decay(by, kinds, half_life=draw(DURATION), weigh=draw(st.booleans()))
+        return Decay(by, kinds, half_life=(draw(DURATION),), weigh=draw(st.booleans()))
     if kind == "window":
         return Window(by, kinds, length=draw(DURATION), tiles=draw(st.sampled_from([1, 2, 6, 7])))
     return Last(by, kinds)
@@ -90,7 +90,7 @@ def test_reading_equals_the_definition(world: tuple[list[Any], Columns, int, lis
     device = batch.spread(batch.req["device"])
     users, times = batch.spread(batch.user), batch.spread(batch.time)
     for fold in folds:
-        got = state.read(fold.name, state.keys(fold.by, batch), times)
+        got = state.read(fold.name, state.keys(fold.by, batch), times)[0]
         assert got.dtype == np.float64
         expected = [
             defined(fold, log, key_of(fold.by, int(users[i]), int(batch.item[i]), int(device[i])), int(times[i]))
@@ -129,7 +129,7 @@ def arrays_of(state: State) -> dict[str, Any]:
 
 def test_decay_over_thousands_of_half_lives() -> None:
     """Sums are scaled down on the way, exactly: the newest events keep full precision, old ones fade to zero."""
-    fold, slow = Decay(("item",), half_life="10s"), Decay(("item",), half_life="10s")
+    fold, slow = Decay(("item",), half_life=("10s",)), Decay(("item",), half_life=("10s",))
     times = np.arange(0, 200_000, 7, dtype=np.int64)
     item = (np.arange(len(times)) % 3).astype(np.int64)
     blank = np.full(len(times), np.nan, dtype=np.float32)
@@ -145,7 +145,7 @@ def test_decay_over_thousands_of_half_lives() -> None:
 
 
 def test_decay_survives_one_jump_over_everything() -> None:
-    fold = Decay(("item",), half_life="1s")
+    fold = Decay(("item",), half_life=("1s",))
     fold.update(np.array([0, 1]), np.array([0, 10**9]), np.full(2, np.nan, dtype=np.float32))
     assert fold.read(np.array([0, 1]), np.array([10**9]), 10**9).tolist() == [0.0, 1.0]
     late = np.array([0, 1]), np.array([5, 10**9 - 1]), np.full(2, np.nan, dtype=np.float32)
@@ -198,8 +198,8 @@ def test_growing_keeps_what_was(fold: Any) -> None:
 
 def test_equal_folds_have_equal_names_and_others_not() -> None:
     folds = [
-        Count(), Count(("user",)), Count(event=("buy",)), Count(weigh=True), Decay(), Decay(half_life="2d"),
+        Count(), Count(("user",)), Count(event=("buy",)), Count(weigh=True), Decay(), Decay(half_life=("2d",)),
         Decay(weigh=True), Window(), Window(tiles=3), Window(length="2h"), Last(), Last(("user", "item")),
     ]  # fmt: skip
     assert len({fold.name for fold in folds}) == len(folds)
-    assert Decay(["item"], half_life="1d").name == Decay().name  # type: ignore[arg-type]  # lists come from recipes
+    assert Decay(["item"], half_life=("1d",)).name == Decay().name  # type: ignore[arg-type]  # lists come from recipes

@@ -22,8 +22,8 @@ def folds() -> list[Fold]:
     return [
         Count(("item",)),
         Count(("user", "item.category"), ("buy",), weigh=True),
-        Decay(("item",), ("click", "view"), half_life="1h"),
-        Decay(("user", "item.category"), ("click",), half_life="10s"),
+        Decay(("item",), ("click", "view"), half_life=("1h",)),
+        Decay(("user", "item.category"), ("click",), half_life=("10s",)),
         Window(("user.region", "item"), length="2h", tiles=5),
         Last(("user", "device"), ("buy",)),
         Count((), ("view",)),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from shortlist.core.batch import Array
+from shortlist.core.batch import Array, Columns
 from shortlist.core.component import param
 from shortlist.state.slotted import Slotted, slots
 
@@ -17,12 +17,12 @@ class Count(Slotted):
     weigh: bool = param(False, "add up event values instead of ones")
     sums: Array = slots("running sum per slot", np.float64, 0.0)
 
-    def update(self, slots: Array, times: Array, values: Array) -> None:
-        """Fold events in. slots (e,) int64, -1 = no key; times (e,) int64; values (e,) float32."""
-        _update(self.sums, slots, values, self.weigh)
+    def update(self, slots: Array, events: Columns) -> None:
+        """Fold events in. slots (e,) int64, -1 = no key; of the events, `value`."""
+        _update(self.sums, slots, events["value"], self.weigh)
 
     def read(self, slots: Array, times: Array, now: int) -> Array:
-        """(r,) float64; 0 for a key never met."""
+        """(1, r) float64; 0 for a key never met."""
         return _read(self.sums, slots)
 
 
@@ -40,9 +40,9 @@ def _update(sums: Array, slots: Array, values: Array, weigh: bool) -> None:
 
 @njit(cache=True, nogil=True)
 def _read(sums: Array, slots: Array) -> Array:
-    out = np.zeros(len(slots))
+    out = np.zeros((1, len(slots)))
     for i in range(len(slots)):
         slot = slots[i]
         if 0 <= slot < len(sums):
-            out[i] = sums[slot]
+            out[0, i] = sums[slot]
     return out

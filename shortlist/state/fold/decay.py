@@ -1,13 +1,14 @@
-"""Decay: an exponentially decayed count. Forward decay (Cormode et al., ICDE 2009): each event adds 2^((t - origin) / h) to
+"""Decay: exponentially decayed counts. Forward decay (Cormode et al., ICDE 2009): each event adds 2^((t - origin) / h) to
 its key's sum once, and reading divides by the same of the reading time. So the order of keys needs no exponential at all,
-a tie in time costs one, and late events weigh what they should."""
+a tie in time costs one, and late events weigh what they should. The sums of several half-lives lie side by side: a key costs
+one cache line, however many there are."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 
-from shortlist.core.batch import Array
+from shortlist.core.batch import Array, Columns
 from shortlist.core.component import fitted, param
 from shortlist.core.units import seconds
 from shortlist.state.slotted import Slotted, slots
@@ -17,81 +18,108 @@ RANGE = 512.0  # half-lives after which all sums are scaled down by 2^-512, an e
 
 @dataclass
 class Decay(Slotted):
-    """Definition: sum over the key's events of w * 2^(-(T - t) / half_life), with T = the later of the reading time and the
-    latest event folded in (time never runs backwards), w = 1 or the event's value."""
+    """Definition, for each half-life: sum over the key's events of w * 2^(-(T - t) / half_life), with T = the later of the
+    reading time and the latest event folded in (time never runs backwards), w = 1 or the event's value."""
 
-    half_life: str = param("1d", "time after which an event weighs half", duration=True)
+    half_life: tuple[str, ...] = param(("1d",), "times after which an event weighs half", duration=True)
     weigh: bool = param(False, "weigh events by their value")
-    sums: Array = slots("sum of 2^((t - origin) / h - shift)", np.float64, 0.0)
-    origin: Array = fitted("(2,) float64: time of the first event, and half-lives shifted since")
+    sums: Array = slots("sum of 2^((t - origin) / h - shift), a column per half-life", np.float64, 0.0)
+    origin: Array = fitted("(1 + h,) float64: time of the first event, and per half-life how many have been shifted since")
 
     def __post_init__(self) -> None:
+        self.half_life = (self.half_life,) if isinstance(self.half_life, str) else tuple(self.half_life)
         super().__post_init__()
-        self.origin = np.array([np.nan, 0.0])
+        self.lives = np.array([seconds(text) for text in self.half_life])
+        self.origin = np.zeros(1 + len(self.lives))
+        self.origin[0] = np.nan
 
-    def update(self, slots: Array, times: Array, values: Array) -> None:
-        """Fold events in. slots (e,) int64, -1 = no key; times (e,) int64; values (e,) float32."""
-        _update(self.sums, self.origin, slots, times, values, seconds(self.half_life), self.weigh)
+    def readings(self) -> tuple[str, ...]:
+        """The half-lives."""
+        return self.half_life
+
+    def width(self) -> int:
+        """Half-lives per slot."""
+        return len(self.half_life)
+
+    def update(self, slots: Array, events: Columns) -> None:
+        """Fold events in. slots (e,) int64, -1 = no key; of the events, `time` and `value`."""
+        _update(self.sums, self.origin, slots, events["time"], events["value"], self.lives, self.weigh)
 
     def read(self, slots: Array, times: Array, now: int) -> Array:
-        """(r,) float64 decayed count at times (r,) or (1,); 0 for a key never met."""
-        return _read(self.sums, self.origin, slots, times, now, seconds(self.half_life))
+        """(h, r) float64 decayed counts at times (r,) or (1,); 0 for a key never met."""
+        return _read(self.sums, self.origin, slots, times, now, self.lives)
 
     def scan(self, size: int, time: int, now: int) -> Array:
-        """(size,) float32 decayed counts of slots 0 to size - 1 at one moment: what `read` gives, without a look-up per slot."""
-        return _scan(self.sums, self.origin, size, max(time, now), seconds(self.half_life))
+        """(size,) float32 decayed counts of slots 0 to size - 1 at one moment, by the first half-life: what `read` gives, without
+        a look-up per slot."""
+        return _scan(self.sums, self.origin, size, max(time, now), self.lives)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _scale(origin: Array, lives: Array, j: int, time: int) -> float:
+    return 2.0 ** (origin[1 + j] - (time - origin[0]) / lives[j])
 
 
 @njit(cache=True, nogil=True)
-def _scan(sums: Array, origin: Array, size: int, time: int, half_life: float) -> Array:
+def _scan(sums: Array, origin: Array, size: int, time: int, lives: Array) -> Array:
     out = np.zeros(size, dtype=np.float32)
-    scale = 2.0 ** (origin[1] - (time - origin[0]) / half_life)
+    scale = _scale(origin, lives, 0, time)
     for i in range(min(size, len(sums))):
-        if sums[i] != 0.0:
-            out[i] = sums[i] * scale
+        if sums[i, 0] != 0.0:
+            out[i] = sums[i, 0] * scale
     return out
 
 
 @njit(cache=True, nogil=True)
-def _update(
-    sums: Array, origin: Array, slots: Array, times: Array, values: Array, half_life: float, weigh: bool
-) -> None:
-    last_time, weight = np.int64(-(2**62)), 0.0
+def _weights(sums: Array, origin: Array, time: int, lives: Array, weight: Array) -> None:
+    """What an event at a time adds, per half-life. Where that would leave the range of floats, all sums are scaled down."""
+    for j in range(len(lives)):
+        exponent = (time - origin[0]) / lives[j] - origin[1 + j]
+        if exponent > RANGE:
+            steps = np.floor(exponent / RANGE)
+            origin[1 + j] += steps * RANGE
+            for _ in range(min(steps, 5)):  # five steps take any float to zero
+                for slot in range(len(sums)):
+                    sums[slot, j] *= 2.0 ** (-RANGE)
+            exponent = (time - origin[0]) / lives[j] - origin[1 + j]
+        weight[j] = 2.0**exponent
+
+
+@njit(cache=True, nogil=True)
+def _update(sums: Array, origin: Array, slots: Array, times: Array, values: Array, lives: Array, weigh: bool) -> None:
+    last_time, weight = np.int64(-(2**62)), np.zeros(len(lives))
     for i in range(len(slots)):
-        if slots[i] < 0:
+        slot = slots[i]
+        if slot < 0:
             continue
         if np.isnan(origin[0]):
             origin[0] = times[i]
         if times[i] != last_time:
             last_time = times[i]
-            exponent = (last_time - origin[0]) / half_life - origin[1]
-            if exponent > RANGE:
-                steps = np.floor(exponent / RANGE)
-                origin[1] += steps * RANGE
-                scale = 2.0 ** (-RANGE)
-                for _ in range(min(steps, 5)):  # five steps take any float to zero
-                    for j in range(len(sums)):
-                        sums[j] *= scale
-                exponent = (last_time - origin[0]) / half_life - origin[1]
-            weight = 2.0**exponent
+            _weights(sums, origin, last_time, lives, weight)
         if not weigh:
-            sums[slots[i]] += weight
+            for j in range(len(lives)):
+                sums[slot, j] += weight[j]
         elif not np.isnan(values[i]):
-            sums[slots[i]] += weight * values[i]
+            for j in range(len(lives)):
+                sums[slot, j] += weight[j] * values[i]
 
 
 @njit(cache=True, nogil=True)
-def _read(sums: Array, origin: Array, slots: Array, times: Array, now: int, half_life: float) -> Array:
-    out = np.zeros(len(slots))
-    last_time, scale = np.int64(-(2**62)), 0.0
+def _read(sums: Array, origin: Array, slots: Array, times: Array, now: int, lives: Array) -> Array:
+    out = np.zeros((len(lives), len(slots)))
+    last_time, scale = np.int64(-(2**62)), np.zeros(len(lives))
     one = len(times) == 1
     for i in range(len(slots)):
         slot = slots[i]
-        if slot < 0 or slot >= len(sums) or sums[slot] == 0.0:
+        if slot < 0 or slot >= len(sums):
             continue
         time = max(times[0] if one else times[i], now)
         if time != last_time:
             last_time = time
-            scale = 2.0 ** (origin[1] - (time - origin[0]) / half_life)
-        out[i] = sums[slot] * scale
+            for j in range(len(lives)):
+                scale[j] = _scale(origin, lives, j, time)
+        for j in range(len(lives)):
+            if sums[slot, j] != 0.0:
+                out[j, i] = sums[slot, j] * scale[j]
     return out

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from shortlist.core.batch import Array
+from shortlist.core.batch import Array, Columns
 from shortlist.state.slotted import Slotted, slots
 
 NEVER = -(2**62)
@@ -18,12 +18,12 @@ class Last(Slotted):
 
     times: Array = slots("latest event time per slot, unix seconds", np.int64, float(NEVER))
 
-    def update(self, slots: Array, times: Array, values: Array) -> None:
-        """Fold events in. slots (e,) int64, -1 = no key; times (e,) int64; values are not used."""
-        _update(self.times, slots, times)
+    def update(self, slots: Array, events: Columns) -> None:
+        """Fold events in. slots (e,) int64, -1 = no key; of the events, `time`."""
+        _update(self.times, slots, events["time"])
 
     def read(self, slots: Array, times: Array, now: int) -> Array:
-        """(r,) float64 seconds since the last event, at times (r,) or (1,); NaN for a key never met."""
+        """(1, r) float64 seconds since the last event, at times (r,) or (1,); NaN for a key never met."""
         return _read(self.times, slots, times)
 
 
@@ -37,10 +37,10 @@ def _update(last: Array, slots: Array, times: Array) -> None:
 
 @njit(cache=True, nogil=True)
 def _read(last: Array, slots: Array, times: Array) -> Array:
-    out = np.full(len(slots), np.nan)
+    out = np.full((1, len(slots)), np.nan)
     one = len(times) == 1
     for i in range(len(slots)):
         slot = slots[i]
         if 0 <= slot < len(last) and last[slot] > NEVER:
-            out[i] = max((times[0] if one else times[i]) - last[slot], 0)
+            out[0, i] = max((times[0] if one else times[i]) - last[slot], 0)
     return out

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from shortlist.core.batch import Array
+from shortlist.core.batch import Array, Columns
 from shortlist.core.component import param
 from shortlist.core.units import seconds
 from shortlist.state.slotted import Slotted, slots
@@ -30,12 +30,12 @@ class Window(Slotted):
         """Only the tile counts have a second dimension."""
         return name == "counts"
 
-    def update(self, slots: Array, times: Array, values: Array) -> None:
-        """Fold events in. slots (e,) int64, -1 = no key; times (e,) int64; values are not used."""
-        _update(self.counts, self.newest, slots, times, seconds(self.length))
+    def update(self, slots: Array, events: Columns) -> None:
+        """Fold events in. slots (e,) int64, -1 = no key; of the events, `time`."""
+        _update(self.counts, self.newest, slots, events["time"], seconds(self.length))
 
     def read(self, slots: Array, times: Array, now: int) -> Array:
-        """(r,) float64 windowed count at times (r,) or (1,); 0 for a key never met."""
+        """(1, r) float64 windowed count at times (r,) or (1,); 0 for a key never met."""
         return _read(self.counts, self.newest, slots, times, now, seconds(self.length))
 
 
@@ -65,7 +65,7 @@ def _update(counts: Array, newest: Array, slots: Array, times: Array, length: fl
 
 @njit(cache=True, nogil=True)
 def _read(counts: Array, newest: Array, slots: Array, times: Array, now: int, length: float) -> Array:
-    out = np.zeros(len(slots))
+    out = np.zeros((1, len(slots)))
     tiles = counts.shape[1]
     one = len(times) == 1
     for i in range(len(slots)):
@@ -75,5 +75,5 @@ def _read(counts: Array, newest: Array, slots: Array, times: Array, now: int, le
         time = max(times[0] if one else times[i], now)
         oldest = _tile(time, tiles, length) - tiles + 1
         for tile in range(max(oldest, newest[slot] - tiles + 1), newest[slot] + 1):
-            out[i] += counts[slot, tile % tiles]
+            out[0, i] += counts[slot, tile % tiles]
     return out
