@@ -9,6 +9,7 @@ from shortlist.retrieve.history import History
 from shortlist.retrieve.ials import Ials
 from shortlist.retrieve.itemknn import Itemknn
 from shortlist.retrieve.popular import Popular
+from shortlist.retrieve.slim import Slim
 from shortlist.retrieve.trending import Trending
 from shortlist.testing.conformance import PersonalSourceSuite, SourceSuite
 
@@ -68,6 +69,16 @@ class TestEase(PersonalSourceSuite):
 class TestIals(PersonalSourceSuite):
     def part(self) -> Any:
         return Ials(d=8, epochs=5)
+
+
+class TestSlim(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Slim(l1=0.5, l2=3.0, decay=0.95)
+
+
+class TestSlimSigned(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Slim(l1=0.5, l2=3.0, positive=False, neighbours=12)
 
 
 SUITES: list[type[SourceSuite]] = [

@@ -32,6 +32,7 @@ SOURCES: list[dict[str, Any]] = [
     {"type": "cooccurrence", "within": "12h", "half_life": "3d", "quota": 10},
     {"type": "ease", "reg": 5.0, "max_items": 40, "quota": 10},
     {"type": "ials", "d": 6, "epochs": 3, "quota": 10},
+    {"type": "slim", "l1": 0.5, "l2": 3.0, "quota": 10},
 ]
 FILTERS: list[dict[str, Any]] = [
     {"type": "available"},

@@ -19,6 +19,7 @@ from shortlist.retrieve.ease import Ease
 from shortlist.retrieve.ials import Ials
 from shortlist.retrieve.itemknn import Itemknn
 from shortlist.retrieve.popular import Popular
+from shortlist.retrieve.slim import Slim
 from shortlist.state.state import State
 from shortlist.testing.suite import told
 
@@ -64,6 +65,8 @@ def ndcg(part: Any) -> float:
         (Cooccurrence(norm="npmi", last=0, recency=1.0), 0.1087),
         (Ease(), 0.2072),
         (Ials(), 0.2101),
+        (Slim(), 0.2089),
+        (Slim(neighbours=100), 0.2030),
     ],
     ids=str,
 )
