@@ -15,6 +15,7 @@ from shortlist.data.matrix import interactions
 from shortlist.index.neighbours import accumulate
 from shortlist.index.top import top
 from shortlist.retrieve._evidence import evidence
+from shortlist.retrieve._nearest import nearest
 
 
 @dataclass
@@ -49,17 +50,9 @@ class Itemknn(Source):
         compact = Log({**log.columns, "user": rows.astype(np.int32)})
         matrix = interactions(compact, len(users), size, counts=self.weighting != "cosine")
         _weigh(matrix.indptr, matrix.indices, matrix.data, size, self.weighting)
-        columns = matrix.tocsc()
-        self.indptr, self.indices, self.values = _neighbours(
-            matrix.indptr,
-            matrix.indices,
-            matrix.data,
-            columns.indptr,
-            columns.indices,
-            columns.data,
-            size,
-            self.k,
-            self.shrink,
+        norm = np.sqrt(np.bincount(matrix.indices, matrix.data.astype(np.float64) ** 2, minlength=size))
+        self.indptr, self.indices, self.values = nearest(
+            matrix.tocsc(), matrix, norm, norm, self.shrink, self.k, ctx.progress, "itemknn"
         )
 
     def retrieve(self, batch: Batch, state: State, k: int, allowed: Mask | None) -> Hits:
@@ -110,45 +103,3 @@ def _weigh(indptr: Array, indices: Array, data: Array, items: int, weighting: st
     """Weigh the entries of a CSR user x item matrix in place."""
     if weighting != "cosine":
         _weigh_kernel(indptr, indices, data, items, weighting == "bm25")
-
-
-@njit(cache=True, nogil=True)
-def _neighbours(
-    row_ptr: Array, row_items: Array, row_data: Array, col_ptr: Array, col_users: Array, col_data: Array,
-    size: int, k: int, shrink: float,
-) -> tuple[Array, Array, Array]:  # fmt: skip
-    """The k best neighbours of every item, best first, equal ones by item code. One item at a time over its users' rows: no
-    item x item matrix is ever held."""
-    norm = np.zeros(size)
-    for a in range(size):
-        for e in range(col_ptr[a], col_ptr[a + 1]):
-            norm[a] += np.float64(col_data[e]) * col_data[e]
-        norm[a] = np.sqrt(norm[a])
-    indptr = np.zeros(size + 1, dtype=np.int64)
-    indices = np.empty(size * min(k, size), dtype=np.int32)
-    values = np.empty(size * min(k, size), dtype=np.float32)
-    sums = np.zeros(size)
-    touched = np.empty(size, dtype=np.int64)
-    used = 0
-    for a in range(size):
-        count = 0
-        for e in range(col_ptr[a], col_ptr[a + 1]):
-            weight = np.float64(col_data[e])
-            for f in range(row_ptr[col_users[e]], row_ptr[col_users[e] + 1]):
-                b = row_items[f]
-                if sums[b] == 0.0 and b != a:
-                    touched[count] = b
-                    count += 1
-                sums[b] += weight * row_data[f]
-        sums[a] = 0.0
-        near = np.sort(touched[:count])
-        score = np.empty(count, dtype=np.float32)
-        for c in range(count):
-            score[c] = sums[near[c]] / (norm[a] * norm[near[c]] + shrink)
-            sums[near[c]] = 0.0
-        for c in np.argsort(-score, kind="mergesort")[:k]:
-            indices[used] = near[c]
-            values[used] = score[c]
-            used += 1
-        indptr[a + 1] = used
-    return indptr, indices[:used].copy(), values[:used].copy()

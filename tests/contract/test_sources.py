@@ -9,6 +9,7 @@ from shortlist.retrieve.history import History
 from shortlist.retrieve.ials import Ials
 from shortlist.retrieve.itemknn import Itemknn
 from shortlist.retrieve.popular import Popular
+from shortlist.retrieve.rp3beta import Rp3beta
 from shortlist.retrieve.slim import Slim
 from shortlist.retrieve.trending import Trending
 from shortlist.testing.conformance import PersonalSourceSuite, SourceSuite
@@ -79,6 +80,16 @@ class TestSlim(PersonalSourceSuite):
 class TestSlimSigned(PersonalSourceSuite):
     def part(self) -> Any:
         return Slim(l1=0.5, l2=3.0, positive=False, neighbours=12)
+
+
+class TestRp3beta(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Rp3beta(k=30, decay=0.95)
+
+
+class TestP3alpha(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Rp3beta(alpha=1.5, beta=0.0)
 
 
 SUITES: list[type[SourceSuite]] = [

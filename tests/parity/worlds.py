@@ -33,6 +33,7 @@ SOURCES: list[dict[str, Any]] = [
     {"type": "ease", "reg": 5.0, "max_items": 40, "quota": 10},
     {"type": "ials", "d": 6, "epochs": 3, "quota": 10},
     {"type": "slim", "l1": 0.5, "l2": 3.0, "quota": 10},
+    {"type": "rp3beta", "k": 20, "quota": 10},
 ]
 FILTERS: list[dict[str, Any]] = [
     {"type": "available"},

@@ -19,6 +19,7 @@ from shortlist.retrieve.ease import Ease
 from shortlist.retrieve.ials import Ials
 from shortlist.retrieve.itemknn import Itemknn
 from shortlist.retrieve.popular import Popular
+from shortlist.retrieve.rp3beta import Rp3beta
 from shortlist.retrieve.slim import Slim
 from shortlist.state.state import State
 from shortlist.testing.suite import told
@@ -67,6 +68,8 @@ def ndcg(part: Any) -> float:
         (Ials(), 0.2101),
         (Slim(), 0.2089),
         (Slim(neighbours=100), 0.2030),
+        (Rp3beta(), 0.1924),
+        (Rp3beta(beta=0.0), 0.1852),
     ],
     ids=str,
 )
