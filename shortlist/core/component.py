@@ -160,7 +160,8 @@ def check(value: Any, hint: Any, about: Mapping[str, Any], where: str) -> Any:
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
-    """The value as the annotated type, or a ConfigError: int passes for float, a TOML array for list and tuple."""
+    """The value as the annotated type, or a ConfigError: int passes for float, a TOML array for list and tuple, one text for a list
+    of texts."""
     origin = typing.get_origin(hint)
     if hint is Any:
         return value
@@ -180,8 +181,10 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
     elif origin in (list, tuple):
+        inner = typing.get_args(hint)
+        if isinstance(value, str) and inner and inner[0] is str:
+            value = [value]  # one text where several may stand: event = "click"
         if isinstance(value, list | tuple):
-            inner = typing.get_args(hint)
             entries = [_typed(entry, inner[0] if inner else Any, f"{where}[{i}]") for i, entry in enumerate(value)]
             return entries if origin is list else tuple(entries)
     elif origin is dict or hint is dict:

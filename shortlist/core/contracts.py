@@ -106,6 +106,7 @@ class FitContext:
     device: str = "cpu"
     map: Callable[..., Any] = map  # how to run independent pieces: a job engine may hand in its own
     progress: Callable[..., Iterable[Any]] = silent  # progress(steps, title, total): wraps long loops
+    context: tuple[str, ...] = ()  # event columns that a request carries, by the recipe
     place: str = ""  # where the part stands in the recipe, for messages
 
     def kinds(self, names: Sequence[str]) -> Array:
@@ -124,6 +125,7 @@ class State(Protocol):
     def apply(self, events: Columns) -> None: ...  # the ONE way forward, offline and online
     def history(self, users: Array, last: int = 0) -> History: ...  # ragged; newest last
     def past(self, batch: Batch, events: Sequence[str], last: int = 0) -> History: ...  # of a batch's users, once per batch
+    def fold(self, aggregate: str) -> Fold: ...  # for folds with more to say than their readings
     def values(self, aggregate: str, batch: Batch) -> Array: ...  # (readings, m) float32, of a batch's candidates
     def read(self, aggregate: str, keys: Array, time: Array) -> Array: ...  # (readings, r) float64
     def scan(self, aggregate: str, size: int, time: int) -> Array: ...  # of all codes below size, at one moment

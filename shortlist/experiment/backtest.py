@@ -111,7 +111,7 @@ def backtest(
         funnel = _funnel(windows)
         _write(folder / "metrics.json", metrics)
         _write(folder / "funnel.json", funnel)
-        _write(folder / "recipe.json", recipe.resolved())
+        _write(folder / "recipe.json", windows[-1].fitted.recipe.resolved())
         _write(folder / "details.json", _details(windows, measured, data))
         pl.concat([window.answers for window in windows]).write_parquet(folder / "recommendations.parquet")
         measured.table.write_parquet(folder / "requests.parquet")

@@ -21,6 +21,7 @@ from shortlist.data.dataset import Dataset
 from shortlist.data.timeline import Requests, Split
 from shortlist.experiment.guard import Guard, judge
 from shortlist.experiment.replay import Replay, batches
+from shortlist.experiment.settle import settle
 from shortlist.pipeline.bundle import Bundle
 from shortlist.pipeline.config import Recipe
 from shortlist.pipeline.pipeline import Pipeline
@@ -89,7 +90,14 @@ def _all_but_impressions(data: Dataset) -> tuple[str, ...]:
 
 def context_of(recipe: Recipe, data: Dataset, now: int, progress: Callable[..., Iterable[Any]] = silent) -> FitContext:
     """What parts may know while they are fitted as of `now`."""
-    return FitContext(data.catalogue, positive_kinds(recipe, data), now, recipe.seed, progress=progress)
+    return FitContext(
+        data.catalogue,
+        positive_kinds(recipe, data),
+        now,
+        recipe.seed,
+        progress=progress,
+        context=tuple(recipe.data.context),
+    )
 
 
 def new_state(recipe: Recipe, data: Dataset, pipeline: Pipeline, ctx: FitContext) -> State:
@@ -110,9 +118,11 @@ def fit(
     _known_context(recipe, data)
     splits = splits or to_the_end(recipe, data)
     labels, final = splits[:-1], splits[-1]
+    recipe, chosen = settle(recipe, data, splits[0], context_of(recipe, data, splits[0].cut))
     pipeline = Pipeline.of(recipe)
     ctx = context_of(recipe, data, final.cut, progress)
     fitted = Fitted(pipeline, _replay(recipe, data, pipeline, ctx, final), ctx, recipe, data)
+    fitted.notes += [f"{one.asked} chose {one.entry['name']} ({one.entry['type']}): {one.why}" for one in chosen]
     if pipeline.rankers:
         _train(fitted, labels)
     if recipe.timeline.refit == "each" or not pipeline.rankers:

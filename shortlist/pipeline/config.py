@@ -174,7 +174,7 @@ def parse(tree: Mapping[str, Any], place: str = "recipe") -> Recipe:
 def _stands(part: Any, stage: str, where: str) -> None:
     """Filters and rules share a folder: say so when one is written as the other."""
     needed = {"source": "retrieve", "filter": "keep", "feature": "compute", "ranker": "score", "rule": "rows"}[stage]
-    if not hasattr(part, needed):
+    if not hasattr(part, needed) and not (stage == "feature" and hasattr(part, "choose")):
         raise ConfigError(f"{where}: {type(part).__name__} is not a {stage}: it has no method {needed!r}")
 
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numba import njit
-
 from shortlist.core.batch import Array, Batch
 from shortlist.core.component import fitted, param
 from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
 from shortlist.core.units import seconds
 from shortlist.data.log import Log
-from shortlist.data.pairs import Pairs, by_user, pairs
+from shortlist.data.pairs import NORMS, best, by_user, normalised, pairs
 from shortlist.index.neighbours import accumulate
 from shortlist.index.top import top
 from shortlist.retrieve._evidence import evidence
-
-NORMS = ("npmi", "lift", "conditional", "cosine", "count")
 
 
 @dataclass
@@ -62,7 +57,7 @@ class Cooccurrence(Source):
             now=ctx.now,
         )
         values = normalised(counted, self.norm)
-        self.indptr, self.indices, self.values = _best(
+        self.indptr, self.indices, self.values = best(
             counted.indptr, counted.indices, values, counted.support, self.least, self.k
         )
 
@@ -72,46 +67,3 @@ class Cooccurrence(Source):
         size = len(state.catalogue.items)
         full = accumulate(asked.offsets, asked.items, asked.weights, self.indptr, self.indices, self.values, size)
         return Hits(*top(full, k, allowed, 0.0), full)
-
-
-def normalised(counted: Pairs, norm: str) -> Array:
-    """(pairs,) float32: the weights made into one of NORMS."""
-    size = len(counted.indptr) - 1
-    owner = np.repeat(np.arange(size), np.diff(counted.indptr))
-    weight = counted.values.astype(np.float64)
-    row = np.bincount(owner, weight, minlength=size)[owner]
-    column = np.bincount(counted.indices, weight, minlength=size)[counted.indices]
-    total = weight.sum()
-    # Pairs that decayed to nothing divide 0 by 0: they become NaN and are dropped with what is not above 0.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if norm == "conditional":
-            weight = weight / row
-        elif norm == "cosine":
-            weight = weight / np.sqrt(row * column)
-        elif norm == "lift":
-            weight = weight * total / (row * column)
-        elif norm == "npmi":
-            share = weight / total
-            # A pair that is all there is has share 1: ln(1) / -ln(1), in the limit 1.
-            weight = np.where(share < 1, np.log(weight * total / (row * column)) / -np.log(share), 1.0)
-    return weight.astype(np.float32)
-
-
-@njit(cache=True, nogil=True)
-def _best(
-    indptr: Array, indices: Array, values: Array, support: Array, least: int, k: int
-) -> tuple[Array, Array, Array]:
-    """Every row's k best pairs met at least `least` times, best first, equal ones by item code."""
-    out_ptr = np.zeros_like(indptr)
-    out_indices = np.empty(len(indices), dtype=np.int32)
-    out_values = np.empty(len(indices), dtype=np.float32)
-    used = 0
-    for a in range(len(indptr) - 1):
-        rows = np.arange(indptr[a], indptr[a + 1])
-        rows = rows[(support[rows] >= least) & (values[rows] > 0)]
-        for c in np.argsort(-values[rows], kind="mergesort")[:k]:
-            out_indices[used] = indices[rows[c]]
-            out_values[used] = values[rows[c]]
-            used += 1
-        out_ptr[a + 1] = used
-    return out_ptr, out_indices[:used].copy(), out_values[:used].copy()

@@ -128,7 +128,12 @@ class State:
         self.count += len(events["time"])
 
     def _fold_in(
-        self, by: tuple[str, ...], groups: dict[tuple[str, ...], list[Fold]], keys: Array, rows: Array | None, events: Columns
+        self,
+        by: tuple[str, ...],
+        groups: dict[tuple[str, ...], list[Fold]],
+        keys: Array,
+        rows: Array | None,
+        events: Columns,
     ) -> None:
         """One key's folds over a block. Where its table is full, the block is cut: what came before is folded in, the coldest
         keys go, and the rest follows."""
@@ -251,7 +256,7 @@ class State:
     def values(self, aggregate: str, batch: Batch) -> Array:
         """An aggregate of a batch's candidates, as of each request: (readings, m) float32. By a column of lists, the mean over the
         candidate's entries, as far as they have a reading; NaN where it has no entry."""
-        fold = self._fold(aggregate)
+        fold = self.fold(aggregate)
         place = ("slots", id(self), self.count, fold.by)
         if place not in batch.memo:
             keys, rows, spread = self._batch_keys(fold.by, batch)
@@ -270,7 +275,8 @@ class State:
             return out
         return np.repeat(out, batch.m, axis=1) if batch.n == 1 else out[:, batch.owner]
 
-    def _fold(self, aggregate: str) -> Fold:
+    def fold(self, aggregate: str) -> Fold:
+        """An aggregate by name; ConfigError with the choices for one that the state does not keep."""
         fold = self.folds.get(aggregate)
         if fold is None:
             raise ConfigError(f"no aggregate {aggregate!r} in the state; it keeps: {choices(self.folds)}")
@@ -293,7 +299,7 @@ class State:
 
     def read(self, aggregate: str, keys: Array, time: Array) -> Array:
         """An aggregate, by name, of (r,) keys at (r,) or (1,) unix seconds: (readings, r) float64."""
-        fold = self._fold(aggregate)
+        fold = self.fold(aggregate)
         slots = self._slots[fold.by].find(np.ascontiguousarray(keys, dtype=np.int64))
         return fold.read(slots, np.ascontiguousarray(time, dtype=np.int64).reshape(-1), self.now)
 
@@ -304,7 +310,8 @@ class State:
             scanned: Array = fold.scan(size, time, self.now)
             return scanned
         every = np.arange(size, dtype=np.int64)
-        return self.read(aggregate, every, np.array([time], dtype=np.int64))[0].astype(np.float32)
+        out: Array = self.read(aggregate, every, np.array([time], dtype=np.int64))[0].astype(np.float32)
+        return out
 
     def history(self, users: Array, last: int = 0) -> History:
         """What each of (n,) users did: the newest `last` events, 0 = all that are kept (`history` at most)."""

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from shortlist.data.pairs import Pairs
-from shortlist.retrieve.cooccurrence import NORMS, Cooccurrence, normalised
+from shortlist.data.pairs import NORMS, Pairs, normalised
+from shortlist.retrieve.cooccurrence import Cooccurrence
 from tests.retrieve import slow
 
 TABLE = np.array([[0.0, 3.0, 1.0], [3.0, 0.0, 0.0], [1.0, 0.5, 0.0]])

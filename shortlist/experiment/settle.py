@@ -1,0 +1,82 @@
+"""Settle: what a recipe leaves open (`auto` features) is chosen by the schema and by the log before the first cut-off, and written
+out, so that everything after it sees plain parts and a run's recipe.json says what ran."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from shortlist.core.component import build
+from shortlist.core.contracts import FitContext
+from shortlist.core.errors import ConfigError
+from shortlist.data.dataset import Dataset
+from shortlist.data.timeline import Split
+from shortlist.pipeline.config import Recipe
+
+
+@dataclass(frozen=True)
+class Settled:
+    """One part that was chosen: the entry of the recipe that asked, the chosen entry (with its name), and why."""
+
+    asked: str
+    entry: dict[str, Any]
+    why: str
+
+
+def settle(recipe: Recipe, data: Dataset, first: Split, ctx: FitContext) -> tuple[Recipe, list[Settled]]:
+    """The recipe with every open feature replaced by what it chooses from the log before the first cut-off; the same recipe when
+    nothing is open."""
+    if not any(hasattr(part, "choose") for part in recipe.features.values()):
+        return recipe, []
+    known = recipe.timeline.known(data, first)
+    features: dict[str, Any] = {}
+    chosen: list[Settled] = []
+    for name, part in recipe.features.items():
+        if not hasattr(part, "choose"):
+            _added(features, name, part, name)
+            continue
+        place = f"feature.{name}"
+        for entry, why in part.choose(known, replace(ctx, now=first.cut, place=place)):
+            spec = dict(entry)
+            own = str(spec.pop("name", spec["type"]))
+            _added(features, own, build("feature", spec, f"{place}: {own}"), name)
+            chosen.append(Settled(name, {"name": own, **spec}, why))
+    return replace(recipe, features=features), chosen
+
+
+def _added(features: dict[str, Any], name: str, part: Any, asked: str) -> None:
+    if name in features:
+        raise ConfigError(
+            f"feature.{asked}: a second feature is called {name!r}; give the other one a name of its own (name = ...)"
+        )
+    features[name] = part
+
+
+def toml(settled: list[Settled]) -> str:
+    """What was chosen, as `[[feature]]` entries with the reasons as comments."""
+    blocks = []
+    for one in settled:
+        lines = [f"# {one.why}", "[[feature]]", *(f"{key} = {_value(value)}" for key, value in one.entry.items())]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _value(value: Any) -> str:
+    """A TOML value. Only what parts have as options."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_value(entry) for entry in value)}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_text(key)} = {_value(entry)}" for key, entry in value.items()) + "}"
+    return _text(str(value))
+
+
+def _text(text: str) -> str:
+    """A basic TOML string: quotes, backslashes and control characters escaped."""
+    escaped = "".join(
+        f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else f"\\{c}" if c in '"\\' else c for c in text
+    )
+    return f'"{escaped}"'

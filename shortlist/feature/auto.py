@@ -1,0 +1,257 @@
+"""Auto: a good set of families for these data. It looks at the schema and at the log before the first cut-off, says what it
+chose and why, and hands over plain families: what it chose can be written into the recipe and changed by hand."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from shortlist.core.component import param
+from shortlist.core.contracts import FitContext
+from shortlist.core.errors import ConfigError, choices
+from shortlist.core.units import seconds
+from shortlist.data.catalogue import Catalogue, Table
+from shortlist.data.log import Log
+from shortlist.feature.attributes import groups, useful
+
+IMPRESSION = "impression"
+LADDER = ("5m", "20m", "1h", "4h", "12h", "1d", "3d", "7d", "14d", "30d", "90d", "180d", "365d")
+EVENTS = 500  # that a half-life must hold over all items together: fewer are noise
+WORDS = 2.0  # mean words of a column of texts
+SEGMENT = 200  # values that a segment of people may have
+
+
+class Choice(NamedTuple):
+    """One `[[feature]]` entry of a recipe, and why it is there."""
+
+    entry: dict[str, Any]
+    why: str
+
+
+class Schema(NamedTuple):
+    """What the data offer, as far as `exclude` leaves it."""
+
+    items: list[str]  # columns by kind, without their table's name
+    item_groups: list[str]
+    item_tags: list[str]
+    texts: list[str]
+    vectors: list[str]
+    users: list[str]
+    user_groups: list[str]
+    context: list[str]
+    kinds: list[str]
+
+
+@dataclass
+class Auto:
+    """Stands for the families that `choose` gives; what it stands for is settled before anything is fitted. The label windows and
+    the test change nothing in the choice."""
+
+    exclude: list[str] = param([], "columns to leave alone: item.<name>, user.<name>, or a context column")
+    half_life: list[str] = param([], "half-lives of counts; chosen by the pace of the log when empty", duration=True)
+    families: list[str] = param([], "only these families; all that fit the data when empty")
+    last: int = param(50, "newest events of the history that are looked at", low=1)
+
+    def choose(self, log: Log, ctx: FitContext) -> list[Choice]:
+        """log: what is known at the first cut-off. Families in the order in which they become columns."""
+        schema = self._schema(log, ctx)
+        lives = list(self.half_life) or ladder(log, ctx)
+        chosen = [
+            *_plain(schema, ctx.catalogue),
+            *_counts(schema, lives, ctx),
+            *_rates(schema, lives, ctx),
+            *_values(schema, log, ctx),
+            *_history(schema, lives, self.last, ctx.catalogue),
+        ]
+        kinds = [choice.entry["type"] for choice in chosen]
+        for name in self.families:
+            if name not in kinds:
+                raise ConfigError(
+                    f"{ctx.place or 'auto'}.families: {name!r} is not proposed for these data; choices: {choices(dict.fromkeys(kinds))}"
+                )
+        return [choice for choice in chosen if not self.families or choice.entry["type"] in self.families]
+
+    def _schema(self, log: Log, ctx: FitContext) -> Schema:
+        catalogue = ctx.catalogue
+        known = [
+            *(f"item.{name}" for name in catalogue.items.columns),
+            *(f"user.{name}" for name in catalogue.users.columns),
+            *catalogue.context,
+        ]
+        for name in self.exclude:
+            if name not in known:
+                raise ConfigError(f"{ctx.place or 'auto'}.exclude: no column {name!r}; choices: {choices(known)}")
+
+        def left(title: str, names: list[str]) -> list[str]:
+            return [name for name in names if f"{title}.{name}" not in self.exclude]
+
+        kinds = [str(catalogue.kinds.name(int(code))) for code in np.unique(log.kind)]
+        items, users = catalogue.items, catalogue.users
+        return Schema(
+            left("item", useful(items)), left("item", groups(items)), left("item", groups(items, "tags")),
+            left("item", texts(items)), left("item", items.of_kind("vector")),
+            left("user", useful(users)), left("user", [name for name in groups(users) if _values_of(users, name) <= SEGMENT]),
+            [name for name in ctx.context if name not in self.exclude], kinds,
+        )  # fmt: skip
+
+
+def ladder(log: Log, ctx: FitContext, most: int = 5) -> list[str]:
+    """Half-lives, evenly spread in the logarithm: the shortest holds EVENTS positive events, the longest a third of the log."""
+    times = log.of_kinds(ctx.kinds(())).time
+    if len(times) < 2:
+        return ["1d"]
+    # The newest half of the events: some logs begin with a trickle, or with made-up times.
+    newest = times[len(times) // 2 :]
+    span = max(int(newest[-1] - newest[0]), 1)
+    short, long = EVENTS * span / len(newest), max(int(times[-1] - times[0]) / 3, 2 * EVENTS * span / len(newest))
+    rungs = [life for life in LADDER if short <= seconds(life) <= long] or [
+        min(LADDER, key=lambda life: abs(seconds(life) - short))
+    ]
+    if len(rungs) <= most:
+        return rungs
+    return [rungs[round(i * (len(rungs) - 1) / (most - 1))] for i in range(most)]
+
+
+def texts(table: Table) -> list[str]:
+    """Category columns that are texts: most rows have a value of their own, of several words."""
+    found = []
+    for name in table.of_kind("category"):
+        vocabulary = table.columns[name].vocabulary
+        if vocabulary is None or not vocabulary.is_text or len(vocabulary) <= max(2, table.listed // 2):
+            continue
+        sample = vocabulary.series().head(1000).to_list()
+        if np.mean([len(str(text).split()) for text in sample]) >= WORDS:
+            found.append(name)
+    return found
+
+
+def _values_of(table: Table, name: str) -> int:
+    vocabulary = table.columns[name].vocabulary
+    return 0 if vocabulary is None else len(vocabulary)
+
+
+def _plain(schema: Schema, catalogue: Catalogue) -> list[Choice]:
+    chosen = []
+    if schema.items or schema.users or schema.context:
+        entry = {"type": "attributes", "item": schema.items, "user": schema.users, "context": schema.context}
+        chosen.append(
+            Choice(
+                entry, f"{len(schema.items)} item, {len(schema.users)} user and {len(schema.context)} context columns"
+            )
+        )
+    chosen.append(Choice({"type": "clock"}, "hour and weekday of the request"))
+    return chosen
+
+
+def _counts(schema: Schema, lives: list[str], ctx: FitContext) -> list[Choice]:
+    keys = [f"item.{name}" for name in (*schema.item_groups, *schema.item_tags)]
+    chosen = [
+        Choice(
+            {"type": "counts", "by": ["item"], "half_life": lives, "share": True},
+            f"how much of everything the item is now: {', '.join(lives)} by the pace of the log",
+        ),
+        Choice({"type": "recency", "by": ["item", "user"], "first": True}, "age of the item, idle time of the user"),
+        Choice(
+            {"type": "counts", "name": "activity", "by": ["user"], "half_life": _ends(lives), "trend": True},
+            "how active the user is",
+        ),
+    ]
+    if keys:
+        chosen.insert(1, Choice(
+            {"type": "counts", "name": "counts_of_groups", "by": keys, "half_life": _ends(lives)},
+            f"the same for {', '.join(keys)}",
+        ))  # fmt: skip
+    others = [kind for kind in schema.kinds if kind not in ctx.positive]
+    for kind in others:
+        chosen.append(Choice(
+            {"type": "counts", "name": f"counts_{kind}", "by": ["item"], "event": [kind], "half_life": _ends(lives)},
+            f"events of kind {kind}, which are not positive but say something",
+        ))  # fmt: skip
+    people = [f"user.{name}" for name in schema.user_groups] + schema.context
+    if people:
+        chosen.append(Choice(
+            {"type": "conditional", "segment": people, "half_life": [lives[len(lives) // 2]]},
+            "popularity among people, or in places, like this one",
+        ))  # fmt: skip
+    return chosen
+
+
+def _ends(lives: list[str]) -> list[str]:
+    """The second shortest and the longest: enough for what matters less."""
+    return list(dict.fromkeys([lives[min(1, len(lives) - 1)], lives[-1]]))
+
+
+def _rates(schema: Schema, lives: list[str], ctx: FitContext) -> list[Choice]:
+    if IMPRESSION not in schema.kinds:
+        return []
+    keys = ["item", *(f"item.{name}" for name in (*schema.item_groups, *schema.item_tags))]
+    events = list(
+        dict.fromkeys([*ctx.positive, *(kind for kind in schema.kinds if kind not in (IMPRESSION, *ctx.positive))])
+    )[:3]
+    chosen = []
+    for event in events:
+        chosen.append(Choice(
+            {"type": "rate", "name": f"rate_{event}", "event": [event], "by": keys, "half_life": _ends(lives)},
+            f"{event} per impression, of the item and of what it is",
+        ))  # fmt: skip
+    mine = [f"user x item.{name}" for name in (*schema.item_groups, *schema.item_tags)][:4]
+    chosen.append(Choice(
+        {"type": "rate", "name": "rate_user", "by": ["user", *mine], "half_life": [lives[-1]], "hold": "30m", "prior": 5.0},
+        "the user's own rate without the running visit: live, it orders his candidates the wrong way round",
+    ))  # fmt: skip
+    people = [f"user.{name} x item" for name in schema.user_groups[:4]] + [
+        f"{name} x item" for name in schema.context[:2]
+    ]
+    if people:
+        chosen.append(Choice(
+            {"type": "rate", "name": "rate_people", "by": people, "half_life": [lives[-1]]}, "the item's rate among people like this one"
+        ))  # fmt: skip
+    return chosen
+
+
+def _values(schema: Schema, log: Log, ctx: FitContext) -> list[Choice]:
+    """Means of values, where the positive events' values differ."""
+    own = log.of_kinds(ctx.kinds(()))
+    values = own.columns["value"]
+    there = values[np.isfinite(values)]
+    if len(there) < len(values) // 2 or len(np.unique(there[:10_000])) < 2:
+        return []
+    keys = ["item", "user", *(f"user x item.{name}" for name in (*schema.item_groups, *schema.item_tags)[:3])]
+    return [Choice({"type": "mean", "by": keys}, "values of positive events: what the item and the user usually get")]
+
+
+def _history(schema: Schema, lives: list[str], last: int, catalogue: Catalogue) -> list[Choice]:
+    chosen = [
+        Choice(
+            {"type": "pair", "attributes": [*schema.item_groups, *schema.item_tags], "last": last},
+            "what the user did with this very item and with items like it",
+        ),
+        Choice({"type": "cooccurrence"}, "what goes with the user's last items, live and by the log of the fit"),
+        Choice({"type": "session"}, "where in the visit the request stands"),
+        Choice(
+            {"type": "similarity", "vectors": "svd", "last": last}, "likeness to the history by the factors of the log"
+        ),
+    ]
+    for name in schema.vectors:
+        chosen.append(
+            Choice(
+                {"type": "similarity", "name": f"similarity_{name}", "vectors": f"item.{name}", "last": last},
+                f"likeness by the given vectors {name}",
+            )
+        )
+    for name in schema.texts:
+        chosen.append(
+            Choice(
+                {"type": "text", "name": f"text_{name}", "column": name, "last": last},
+                f"likeness of the texts of {name}",
+            )
+        )
+    return chosen
+
+
+def entries(chosen: list[Choice]) -> list[dict[str, Any]]:
+    """The recipe entries alone."""
+    return list(itertools.chain.from_iterable([choice.entry] for choice in chosen))

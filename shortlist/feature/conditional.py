@@ -1,0 +1,77 @@
+"""Conditional popularity: how popular the item is among people like this one, and by how much more than among everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from shortlist.core.batch import Batch, Columns
+from shortlist.core.component import hidden, param
+from shortlist.core.contracts import Feature, FitContext, Fold, State
+from shortlist.core.errors import ConfigError
+from shortlist.feature.attributes import expanded
+from shortlist.state.fold.decay import Decay
+from shortlist.state.keys import columns_of
+
+
+@dataclass
+class Conditional(Feature):
+    """For every segment S and half-life, with decayed counts c: `<event>/<what>|<S>/<half-life>` = (c(S, x) + prior * p(x)) / (c(S) +
+    prior), the share of the segment's events that are the candidate's, where p(x) = c(x) / c() is its share of everybody's; and
+    `<...>:lift`, that divided by p(x). A segment without events reads p(x) and a lift of 1.
+
+    With S = last, the item that the user touched before, this is the live first-order Markov chain.
+    """
+
+    segment: list[str] = param(
+        ["user.*"], "what people share: user.<attribute>, user.* (every category), a context column, last, hour ..."
+    )
+    what: str = param("item", "what is popular: item, or item.<attribute>")
+    event: tuple[str, ...] = param((), "event kinds; the positive kinds when empty")
+    half_life: list[str] = param(["1d"], "half-lives of the counts", duration=True)
+    prior: float = param(20.0, "events of everybody's taste that every segment is given", low=1e-6)
+    lift: bool = param(True, "also the ratio to everybody's share")
+    _made: list[tuple[str, str, str]] = hidden(
+        []
+    )  # column without the half-life, aggregates of both and of the segment
+    _base: tuple[str, str] = hidden(("", ""))
+
+    def folds(self, ctx: FitContext) -> Sequence[Fold]:
+        """Counts by segment and item, by segment, by item, and of everything."""
+        events, lives = tuple(self.event) or ctx.positive, tuple(self.half_life)
+        label = "+".join(self.event) or "positive"
+        what = columns_of(self.what)
+        if what[0].partition(".")[0] != "item":
+            raise ConfigError(
+                f"{ctx.place or 'conditional'}.what: {self.what!r} is not of the item; choices: item, item.<attribute>"
+            )
+        base = [Decay(what, events, lives), Decay((), events, lives)]
+        self._base = (base[0].name, base[1].name)
+        self._made = []
+        folds: list[Fold] = [*base]
+        for segment in expanded(self.segment, ctx.catalogue):
+            own = columns_of(segment)
+            both, alone = Decay((*own, *what), events, lives), Decay(own, events, lives)
+            folds += [both, alone]
+            self._made.append((f"{label}/{self.what}|{segment}", both.name, alone.name))
+        return folds
+
+    def compute(self, batch: Batch, state: State) -> Columns:
+        """float32 columns of length m."""
+        columns: Columns = {}
+        tiny = np.float32(1e-9)
+        share = state.values(self._base[0], batch) / np.maximum(state.values(self._base[1], batch), tiny)
+        expected = np.float32(self.prior) * share
+        for label, both, alone in self._made:
+            own = (state.values(both, batch) + expected) / (state.values(alone, batch) + np.float32(self.prior))
+            columns.update(zip([f"{label}/{life}" for life in self.half_life], own, strict=True))
+            if self.lift:
+                lift = np.where(share > 0, own / np.maximum(share, tiny), np.float32(1))
+                columns.update(zip([f"{label}/{life}:lift" for life in self.half_life], lift, strict=True))
+        return columns
+
+    def origin(self, column: str) -> str:
+        """The aggregate of the segment and the item, from which, with three others, a column is made."""
+        return next(both for label, both, _ in self._made if column.startswith(f"{label}/"))

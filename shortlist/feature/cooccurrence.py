@@ -1,0 +1,162 @@
+"""Co-occurrence with the history: how well the candidate goes with what this user just did, by live counts and by the log of the
+fit. The aggregate that won OTTO (RecSys 2022/23): item-item weight x kind of event x recency, taken over the last events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from shortlist.core.batch import Array, Batch, Columns
+from shortlist.core.component import fitted, hidden, param
+from shortlist.core.contracts import Feature, FitContext, Fold, History, State
+from shortlist.core.units import seconds
+from shortlist.data.log import Log
+from shortlist.data.pairs import NORMS, best, by_user, normalised, pairs
+from shortlist.state.fold.follow import Follow
+
+
+@dataclass
+class Cooccurrence(Feature):
+    """With a_1 the newest of the user's last events, a_2 the one before ..., of weight w_i = weight of its kind * recency^(i - 1),
+    and c(a, x) how well x goes with a:
+
+    `cooccurrence/<c>/max` = max of w_i c(a_i, x), `/sum` their sum, `/last` = c(a_1, x); NaN without a history.
+    For c = live: the newest neighbours of a, each of age t weighing 2^(-t / half_life): it moves with every event.
+    For c one of `norm`: pairs of the log of the fit, at most `window` places and `within` apart (definitions: source cooccurrence).
+    """
+
+    live: bool = param(True, "count neighbours live")
+    norm: list[str] = param(["npmi"], "measures of pairs counted at the fit: " + ", ".join(NORMS))
+    last: int = param(5, "newest events of the history that are looked at", low=1, high=100)
+    recency: float = param(0.8, "weight of each older event against the one after it", low=0, high=1)
+    weights: dict[str, float] = param({}, "weights of event kinds, where it is not 1")
+    half_life: str = param("6h", "age at which a live neighbour weighs half", duration=True)
+    within: str = param("12h", "how far apart in time two events may be", duration=True)
+    room: int = param(64, "newest live neighbours kept per item", low=1, high=4096)
+    window: int = param(10, "how many places apart two events of the log may be", low=1)
+    k: int = param(100, "partners kept per item at the fit", low=1)
+    event: tuple[str, ...] = param((), "event kinds; the positive kinds when empty")
+    indptr: Array = fitted("(norms, items + 1) int64: where each item's partners begin")
+    indices: Array = fitted("int32 partners of all norms, one after another")
+    values: Array = fitted("float32 values of the pairs")
+    _events: tuple[str, ...] = hidden(())
+    _fold: str = hidden("")
+
+    def folds(self, ctx: FitContext) -> Sequence[Fold]:
+        """The live neighbours."""
+        self._events = tuple(self.event) or ctx.positive
+        ctx.catalogue.kind_codes(tuple(self.weights), f"{ctx.place or 'cooccurrence'}.weights")
+        if not self.live:
+            return ()
+        fold = Follow(("user",), self._events, room=self.room, within=self.within)
+        self._fold = fold.name
+        return (fold,)
+
+    def fit(self, log: Log, ctx: FitContext) -> None:
+        """Count the log's pairs."""
+        if not self.norm:
+            return
+        log = by_user(log.of_kinds(ctx.kinds(self.event)))
+        size = int(log.item.max(initial=-1)) + 1
+        counted = pairs(log, size, window=self.window, within=seconds(self.within), distance=1.0, now=ctx.now)
+        starts, partners, values, used = [], [], [], 0
+        for norm in self.norm:
+            kept = best(counted.indptr, counted.indices, normalised(counted, norm), counted.support, 2, self.k)
+            starts.append(kept[0] + used)
+            partners.append(kept[1])
+            values.append(kept[2])
+            used += len(kept[1])
+        self.indptr, self.indices, self.values = np.stack(starts), np.concatenate(partners), np.concatenate(values)
+
+    def compute(self, batch: Batch, state: State) -> Columns:
+        """float32 columns of length m."""
+        history = state.past(batch, self._events, self.last)
+        weights = self._weights(history, state)
+        columns: Columns = {}
+        if self.live:
+            fold: Any = state.fold(self._fold)
+            time = np.maximum(batch.time, state.now)
+            found = fold.weights(
+                history.items, weights, history.offsets, batch.offsets, batch.item, time, seconds(self.half_life)
+            )
+            columns |= self._columns("live", found.astype(np.float32), batch, history)
+        for j, norm in enumerate(self.norm):
+            found = _paired(
+                history.items, weights, history.offsets, batch.offsets, batch.item,
+                self.indptr[j], self.indices, self.values,
+            )  # fmt: skip
+            columns |= self._columns(norm, found, batch, history)
+        return columns
+
+    def _weights(self, history: History, state: State) -> Array:
+        """(events,) float64 weight of every event looked at."""
+        table = np.ones(128)
+        for kind, weight in self.weights.items():
+            table[state.catalogue.kind_codes([kind])[0]] = weight
+        place = np.repeat(history.offsets[1:], np.diff(history.offsets)) - 1 - np.arange(history.offsets[-1])
+        made: Array = table[history.kinds] * self.recency**place
+        return made
+
+    def _columns(self, name: str, found: Array, batch: Batch, history: History) -> Columns:
+        """Three readings, missing where there is no history."""
+        empty = np.diff(history.offsets) == 0
+        if empty.any():
+            found[:, batch.spread(empty)] = np.nan
+        return dict(zip([f"cooccurrence/{name}/{what}" for what in ("sum", "max", "last")], found, strict=True))
+
+    def origin(self, column: str) -> str:
+        """The aggregate that a live column is read from; the others are of the fit."""
+        return self._fold if column.startswith("cooccurrence/live/") else ""
+
+
+@njit(cache=True, nogil=True)
+def _paired(
+    anchors: Array,
+    weights: Array,
+    past: Array,
+    owners: Array,
+    items: Array,
+    indptr: Array,
+    indices: Array,
+    values: Array,
+) -> Array:
+    """(3, m) float32 sum, max and last over a request's anchors of weight * value of the pair (anchor, candidate)."""
+    out = np.zeros((3, len(items)), dtype=np.float32)
+    most = 0
+    for i in range(len(owners) - 1):
+        most = max(most, owners[i + 1] - owners[i])
+    size = 16
+    while size < 2 * most:
+        size *= 2
+    # Candidates by item in a small open-addressing table: it stays in cache, a table of the catalogue's size would not.
+    table = np.full(size, -1, dtype=np.int64)
+    for i in range(len(owners) - 1):
+        if owners[i] == owners[i + 1] or past[i] == past[i + 1]:
+            continue
+        table[:] = -1
+        for row in range(owners[i], owners[i + 1]):
+            spot = (items[row] * 0x9E3779B1) & (size - 1)
+            while table[spot] >= 0:
+                spot = (spot + 1) & (size - 1)
+            table[spot] = row
+        for j in range(past[i], past[i + 1]):
+            a = anchors[j]
+            if a < 0 or a >= len(indptr) - 1:
+                continue
+            for e in range(indptr[a], indptr[a + 1]):
+                spot = (indices[e] * 0x9E3779B1) & (size - 1)
+                while table[spot] >= 0 and items[table[spot]] != indices[e]:
+                    spot = (spot + 1) & (size - 1)
+                row = table[spot]
+                if row < 0:
+                    continue
+                value = np.float32(weights[j] * values[e])
+                out[0, row] += value
+                out[1, row] = max(out[1, row], value)
+                if j == past[i + 1] - 1:
+                    out[2, row] = values[e]
+    return out
