@@ -6,6 +6,7 @@ from shortlist.core.component import names
 from shortlist.state.fold.count import Count
 from shortlist.state.fold.decay import Decay
 from shortlist.state.fold.last import Last
+from shortlist.state.fold.rate import Rate
 from shortlist.state.fold.window import Window
 from shortlist.testing.conformance import FoldSuite
 
@@ -38,6 +39,21 @@ class TestWindow(FoldSuite):
 class TestLast(FoldSuite):
     def part(self) -> Any:
         return Last(("item",), ("click",))
+
+
+class TestRate(FoldSuite):
+    def part(self) -> Any:
+        return Rate(("item",), ("click",), ("impression",), ("6h", ""))
+
+
+class TestRateWithoutTheRunningSession(FoldSuite):
+    def part(self) -> Any:
+        return Rate(("user",), ("purchase",), ("impression",), ("1d",), weigh=True, hold="30m")
+
+
+class TestRateOfThePast(FoldSuite):
+    def part(self) -> Any:
+        return Rate(("user", "item"), ("click",), (), ("2d", ""), prior=2.0, lag="1d")
 
 
 def test_every_fold_is_tested() -> None:

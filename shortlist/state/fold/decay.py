@@ -10,10 +10,8 @@ from numba import njit
 
 from shortlist.core.batch import Array, Columns
 from shortlist.core.component import fitted, param
-from shortlist.core.units import seconds
+from shortlist.state.forward import lives_of, origin_of, scale, weights
 from shortlist.state.slotted import Slotted, slots
-
-RANGE = 512.0  # half-lives after which all sums are scaled down by 2^-512, an exact operation
 
 
 @dataclass
@@ -24,14 +22,15 @@ class Decay(Slotted):
     half_life: tuple[str, ...] = param(("1d",), "times after which an event weighs half", duration=True)
     weigh: bool = param(False, "weigh events by their value")
     sums: Array = slots("sum of 2^((t - origin) / h - shift), a column per half-life", np.float64, 0.0)
-    origin: Array = fitted("(1 + h,) float64: time of the first event, and per half-life how many have been shifted since")
+    origin: Array = fitted(
+        "(1 + h,) float64: time of the first event, and per half-life how many have been shifted since"
+    )
 
     def __post_init__(self) -> None:
         self.half_life = (self.half_life,) if isinstance(self.half_life, str) else tuple(self.half_life)
         super().__post_init__()
-        self.lives = np.array([seconds(text) for text in self.half_life])
-        self.origin = np.zeros(1 + len(self.lives))
-        self.origin[0] = np.nan
+        self.lives = lives_of(self.half_life, "decay")
+        self.origin = origin_of(self.lives)
 
     def readings(self) -> tuple[str, ...]:
         """The half-lives."""
@@ -55,48 +54,27 @@ class Decay(Slotted):
         return _scan(self.sums, self.origin, size, max(time, now), self.lives)
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _scale(origin: Array, lives: Array, j: int, time: int) -> float:
-    return 2.0 ** (origin[1 + j] - (time - origin[0]) / lives[j])
-
-
 @njit(cache=True, nogil=True)
 def _scan(sums: Array, origin: Array, size: int, time: int, lives: Array) -> Array:
     out = np.zeros(size, dtype=np.float32)
-    scale = _scale(origin, lives, 0, time)
+    factor = scale(origin, lives, 0, time)
     for i in range(min(size, len(sums))):
         if sums[i, 0] != 0.0:
-            out[i] = sums[i, 0] * scale
+            out[i] = sums[i, 0] * factor
     return out
-
-
-@njit(cache=True, nogil=True)
-def _weights(sums: Array, origin: Array, time: int, lives: Array, weight: Array) -> None:
-    """What an event at a time adds, per half-life. Where that would leave the range of floats, all sums are scaled down."""
-    for j in range(len(lives)):
-        exponent = (time - origin[0]) / lives[j] - origin[1 + j]
-        if exponent > RANGE:
-            steps = np.floor(exponent / RANGE)
-            origin[1 + j] += steps * RANGE
-            for _ in range(min(steps, 5)):  # five steps take any float to zero
-                for slot in range(len(sums)):
-                    sums[slot, j] *= 2.0 ** (-RANGE)
-            exponent = (time - origin[0]) / lives[j] - origin[1 + j]
-        weight[j] = 2.0**exponent
 
 
 @njit(cache=True, nogil=True)
 def _update(sums: Array, origin: Array, slots: Array, times: Array, values: Array, lives: Array, weigh: bool) -> None:
     last_time, weight = np.int64(-(2**62)), np.zeros(len(lives))
+    totals = np.zeros(0)  # of all keys together: none
     for i in range(len(slots)):
         slot = slots[i]
         if slot < 0:
             continue
-        if np.isnan(origin[0]):
-            origin[0] = times[i]
         if times[i] != last_time:
             last_time = times[i]
-            _weights(sums, origin, last_time, lives, weight)
+            weights(sums, 1, totals, origin, lives, last_time, weight)
         if not weigh:
             for j in range(len(lives)):
                 sums[slot, j] += weight[j]
@@ -108,7 +86,7 @@ def _update(sums: Array, origin: Array, slots: Array, times: Array, values: Arra
 @njit(cache=True, nogil=True)
 def _read(sums: Array, origin: Array, slots: Array, times: Array, now: int, lives: Array) -> Array:
     out = np.zeros((len(lives), len(slots)))
-    last_time, scale = np.int64(-(2**62)), np.zeros(len(lives))
+    last_time, scales = np.int64(-(2**62)), np.zeros(len(lives))
     one = len(times) == 1
     for i in range(len(slots)):
         slot = slots[i]
@@ -118,8 +96,8 @@ def _read(sums: Array, origin: Array, slots: Array, times: Array, now: int, live
         if time != last_time:
             last_time = time
             for j in range(len(lives)):
-                scale[j] = _scale(origin, lives, j, time)
+                scales[j] = scale(origin, lives, j, time)
         for j in range(len(lives)):
             if sums[slot, j] != 0.0:
-                out[j, i] = sums[slot, j] * scale[j]
+                out[j, i] = sums[slot, j] * scales[j]
     return out

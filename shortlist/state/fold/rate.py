@@ -1,0 +1,202 @@
+"""Rate: how often one thing follows from another (clicks per impression, purchases per click, revenue per visit), smoothed towards
+the rate of all keys together. Numerators and denominators of all half-lives lie side by side: a key costs one or two cache lines."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from shortlist.core.batch import Array, Columns
+from shortlist.core.component import fitted, param
+from shortlist.core.errors import ConfigError
+from shortlist.core.units import seconds
+from shortlist.state.forward import lives_of, origin_of, scale, weights
+from shortlist.state.slotted import Slotted, slots
+
+ABOVE, BELOW = 1, 2  # an event counts in the numerator, in the denominator
+AT_ONCE, QUIET, TILE = 0, 1, 2  # when an event begins to count
+NEVER = -(2.0**62)
+
+
+@dataclass
+class Rate(Slotted):
+    """Definition, for each half-life h: (num + prior * base) / (den + prior), where
+    num = sum over the key's events of kind `event` of w * 2^(-(T - t) / h), w = 1 or the event's value (a missing one adds nothing),
+    den = sum over the key's events of kind `over` of 2^(-(T - t) / h), T = the later of the reading time and the latest event,
+    base = num / den over the events of all keys together, 0 while there is no denominator.
+    An event whose kind is in both counts in both. A key never met, or one without a denominator and a prior of 0, reads base.
+
+    hold: an event counts once its session is over, that is, when an event or a reading comes more than `hold` after the newest time
+    of the key's events (of both kinds) until then. So a user's own session says nothing about itself.
+    lag: an event counts once T lies in a later tile, floor(T / lag) > floor(t / lag).
+    base counts every event at once, whatever is held back, and keeps what evicted keys have brought. An event with several keys (a
+    list) counts once for each in it, and one without a key does not."""
+
+    over: tuple[str, ...] = param((), "event kinds of the denominator; all when empty")
+    half_life: tuple[str, ...] = param(("1d",), "times after which an event weighs half; '' = never forgets")
+    prior: float = param(20.0, "how many denominators the rate of all keys together is worth", low=0.0)
+    weigh: bool = param(False, "weigh numerators by the event's value")
+    hold: str = param(
+        "", "leave a running session out: how long a key must be quiet; '' = count at once", duration=True
+    )
+    lag: str = param(
+        "", "count only what came before the running tile of this length; '' = count at once", duration=True
+    )
+    sums: Array = slots(
+        "per half-life: numerator, denominator; with hold or lag also both of what is held back, and its time",
+        np.float64,
+        0.0,
+    )
+    totals: Array = fitted("(2h,) numerator and denominator of all keys together, per half-life")
+    origin: Array = fitted(
+        "(1 + h,) float64: time of the first event, and per half-life how many have been shifted since"
+    )
+
+    def __post_init__(self) -> None:
+        self.over = tuple(self.over)
+        self.half_life = (self.half_life,) if isinstance(self.half_life, str) else tuple(self.half_life)
+        self.lives = lives_of(self.half_life, "rate")
+        if self.hold and self.lag:
+            raise ConfigError(f"rate: hold {self.hold!r} and lag {self.lag!r} exclude each other; give one of them")
+        self.wait = seconds(self.hold or self.lag) if self.hold or self.lag else 0.0
+        self.when = QUIET if self.hold else TILE if self.lag else AT_ONCE
+        if self.when and self.wait == 0.0:
+            raise ConfigError(f"rate: {'hold' if self.hold else 'lag'} must be longer than nothing, got '0s'")
+        super().__post_init__()
+        self.totals = np.zeros(2 * len(self.lives))
+        self.origin = origin_of(self.lives)
+        self.sides = np.zeros(128, dtype=np.uint8)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Numerators and denominators; all kinds when either says all."""
+        return tuple(dict.fromkeys(self.event + self.over)) if self.event and self.over else ()
+
+    def readings(self) -> tuple[str, ...]:
+        """The half-lives."""
+        return self.half_life
+
+    def bind(self, catalogue: Any) -> None:
+        """Learn the codes of the kinds."""
+        self.sides = np.zeros(128, dtype=np.uint8)
+        for names, side in ((self.event, ABOVE), (self.over, BELOW)):
+            self.sides[catalogue.kind_codes(names, self.name) if names else slice(None)] |= side
+
+    def width(self) -> int:
+        """Two per half-life; two more, and a time, where events are held back."""
+        return 4 * len(self.lives) + 1 if self.when else 2 * len(self.lives)
+
+    def update(self, slots: Array, events: Columns) -> None:
+        """Fold events in. slots (e,) int64, -1 = no key; of the events, `time`, `kind` and `value`."""
+        _update(
+            self.sums, self.totals, self.origin, slots, events["time"], events["kind"], events["value"], self.lives, self.sides,
+            self.weigh, self.when, self.wait,
+        )  # fmt: skip
+
+    def read(self, slots: Array, times: Array, now: int) -> Array:
+        """(h, r) float64 rates at times (r,) or (1,); the base for a key never met."""
+        return _read(
+            self.sums, self.totals, self.origin, slots, times, now, self.lives, self.prior, self.when, self.wait
+        )
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _moment(time: Any, when: int, wait: float) -> float:
+    """What is remembered of an event that is held back. Never 0, which a new slot holds: no time is as far as 2^50 seconds."""
+    moment: float = 2.0**50 + (np.floor(time / wait) if when == TILE else time)
+    return moment
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _over(held: Any, moment: Any, when: int, wait: float) -> bool:
+    """Does what was held back since one moment count at another?"""
+    over: bool = moment > held if when == TILE else moment > held + wait
+    return over
+
+
+@njit(cache=True, nogil=True)
+def _update(
+    sums: Array, totals: Array, origin: Array, slots: Array, times: Array, kinds: Array, values: Array, lives: Array, sides: Array,
+    weigh: bool, when: int, wait: float,
+) -> None:  # fmt: skip
+    last_time, weight = np.int64(-(2**62)), np.zeros(len(lives))
+    stride = 4 if when else 2
+    for i in range(len(slots)):
+        slot, side = slots[i], sides[kinds[i]]
+        if slot < 0 or side == 0:
+            continue
+        if times[i] != last_time:
+            last_time = times[i]
+            weights(sums, stride, totals, origin, lives, last_time, weight)
+        above = 0.0
+        if side & ABOVE:
+            above = 1.0 if not weigh else (0.0 if np.isnan(values[i]) else np.float64(values[i]))
+        below = 1.0 if side & BELOW else 0.0
+        first = 0
+        if when:
+            first = _place(sums[slot], _moment(last_time, when, wait), when, wait)
+        for j in range(len(lives)):
+            sums[slot, j * stride + first] += above * weight[j]
+            sums[slot, j * stride + first + 1] += below * weight[j]
+            totals[2 * j] += above * weight[j]
+            totals[2 * j + 1] += below * weight[j]
+
+
+@njit(cache=True, nogil=True)
+def _place(row: Array, moment: float, when: int, wait: float) -> int:
+    """Where an event goes in its slot: 2 = held back, 0 = counted at once (late by a tile). What its coming frees is counted."""
+    held = row[-1]
+    if held == 0.0:
+        row[-1] = moment
+    elif _over(held, moment, when, wait):
+        for first in range(0, len(row) - 1, 4):
+            row[first] += row[first + 2]
+            row[first + 1] += row[first + 3]
+            row[first + 2] = row[first + 3] = 0.0
+        row[-1] = moment
+    elif when == TILE:
+        return 2 if moment == held else 0
+    else:
+        row[-1] = max(held, moment)
+    return 2
+
+
+@njit(cache=True, nogil=True)
+def _read(
+    sums: Array, totals: Array, origin: Array, slots: Array, times: Array, now: int, lives: Array, prior: float, when: int,
+    wait: float,
+) -> Array:  # fmt: skip
+    out = np.zeros((len(lives), len(slots)))
+    base = np.zeros(len(lives))
+    for j in range(len(lives)):
+        if totals[2 * j + 1] > 0.0:
+            base[j] = totals[2 * j] / totals[2 * j + 1]
+    last_time, scales = np.int64(-(2**62)), np.zeros(len(lives))
+    one, stride = len(times) == 1, 4 if when else 2
+    moment = 0.0
+    for i in range(len(slots)):
+        slot = slots[i]
+        for j in range(len(lives)):
+            out[j, i] = base[j]
+        if slot < 0 or slot >= len(sums) or np.isnan(origin[0]):
+            continue
+        time = max(times[0] if one else times[i], now)
+        if time != last_time:
+            last_time = time
+            if when:
+                moment = _moment(time, when, wait)
+            for j in range(len(lives)):
+                scales[j] = scale(origin, lives, j, time)
+        row = sums[slot]
+        free = when != AT_ONCE and _over(row[-1], moment, when, wait)
+        for j in range(len(lives)):
+            above, below = row[j * stride], row[j * stride + 1]
+            if free:
+                above += row[j * stride + 2]
+                below += row[j * stride + 3]
+            if prior > 0.0:
+                out[j, i] = (above * scales[j] + prior * base[j]) / (below * scales[j] + prior)
+            elif below > 0.0:
+                out[j, i] = above / below  # both fade alike
+    return out
