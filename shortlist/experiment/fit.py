@@ -25,6 +25,7 @@ from shortlist.experiment.settle import settle
 from shortlist.pipeline.bundle import Bundle
 from shortlist.pipeline.config import Recipe
 from shortlist.pipeline.pipeline import Pipeline
+from shortlist.state.memory import afford
 from shortlist.state.state import State
 
 IMPRESSION = "impression"
@@ -104,7 +105,12 @@ def new_state(recipe: Recipe, data: Dataset, pipeline: Pipeline, ctx: FitContext
     """An empty state that keeps what the pipeline's parts read."""
     events = recipe.state.events or list(_all_but_impressions(data))
     data.catalogue.kind_codes(events, "state.events")
-    return State(data.catalogue, pipeline.folds(ctx), history=recipe.state.history, history_events=events)
+    memory = recipe.state
+    state = State(
+        data.catalogue, pipeline.folds(ctx), history=memory.history, history_events=events, keys=memory.keys
+    )
+    afford(state, len(data.log), int(memory.memory * 1e9))
+    return state
 
 
 def fit(

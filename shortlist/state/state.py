@@ -275,6 +275,10 @@ class State:
             return out
         return np.repeat(out, batch.m, axis=1) if batch.n == 1 else out[:, batch.owner]
 
+    def slots(self) -> dict[tuple[str, ...], Codes | Hashed]:
+        """The table of slots of every key."""
+        return self._slots
+
     def fold(self, aggregate: str) -> Fold:
         """An aggregate by name; ConfigError with the choices for one that the state does not keep."""
         fold = self.folds.get(aggregate)
