@@ -5,6 +5,7 @@ from typing import Any
 from shortlist.core.component import names
 from shortlist.state.fold.count import Count
 from shortlist.state.fold.decay import Decay
+from shortlist.state.fold.first import First
 from shortlist.state.fold.last import Last
 from shortlist.state.fold.rate import Rate
 from shortlist.state.fold.window import Window
@@ -34,6 +35,11 @@ class TestDecayByPair(FoldSuite):
 class TestWindow(FoldSuite):
     def part(self) -> Any:
         return Window(("user",), (), "12h", 6)
+
+
+class TestFirst(FoldSuite):
+    def part(self) -> Any:
+        return First(("item",), ("click",))
 
 
 class TestLast(FoldSuite):

@@ -8,7 +8,9 @@ from shortlist.retrieve.ease import Ease
 from shortlist.retrieve.history import History
 from shortlist.retrieve.ials import Ials
 from shortlist.retrieve.itemknn import Itemknn
+from shortlist.retrieve.newest import Newest
 from shortlist.retrieve.popular import Popular
+from shortlist.retrieve.random import Random
 from shortlist.retrieve.rp3beta import Rp3beta
 from shortlist.retrieve.slim import Slim
 from shortlist.retrieve.trending import Trending
@@ -90,6 +92,21 @@ class TestRp3beta(PersonalSourceSuite):
 class TestP3alpha(PersonalSourceSuite):
     def part(self) -> Any:
         return Rp3beta(alpha=1.5, beta=0.0)
+
+
+class TestNewest(SourceSuite):
+    def part(self) -> Any:
+        return Newest()
+
+
+class TestNewestLiked(SourceSuite):
+    def part(self) -> Any:
+        return Newest(by="tags", within="5d", last=3)
+
+
+class TestRandom(SourceSuite):
+    def part(self) -> Any:
+        return Random()
 
 
 SUITES: list[type[SourceSuite]] = [

@@ -34,6 +34,8 @@ SOURCES: list[dict[str, Any]] = [
     {"type": "ials", "d": 6, "epochs": 3, "quota": 10},
     {"type": "slim", "l1": 0.5, "l2": 3.0, "quota": 10},
     {"type": "rp3beta", "k": 20, "quota": 10},
+    {"type": "newest", "by": "category", "quota": 6},
+    {"type": "random", "quota": 4},
 ]
 FILTERS: list[dict[str, Any]] = [
     {"type": "available"},

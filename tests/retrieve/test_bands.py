@@ -19,6 +19,7 @@ from shortlist.retrieve.ease import Ease
 from shortlist.retrieve.ials import Ials
 from shortlist.retrieve.itemknn import Itemknn
 from shortlist.retrieve.popular import Popular
+from shortlist.retrieve.random import Random
 from shortlist.retrieve.rp3beta import Rp3beta
 from shortlist.retrieve.slim import Slim
 from shortlist.state.state import State
@@ -70,6 +71,7 @@ def ndcg(part: Any) -> float:
         (Slim(neighbours=100), 0.2030),
         (Rp3beta(), 0.1924),
         (Rp3beta(beta=0.0), 0.1852),
+        (Random(), 0.0206),
     ],
     ids=str,
 )

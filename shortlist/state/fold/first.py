@@ -1,0 +1,46 @@
+"""First: when a key first had an event."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from shortlist.core.batch import Array, Columns
+from shortlist.state.slotted import Slotted, slots
+
+NEVER = 2**62
+
+
+@dataclass
+class First(Slotted):
+    """Definition: seconds between the earliest time of the key's events and the reading time, at least 0; NaN if there is none. A
+    late event moves the earliest time back."""
+
+    times: Array = slots("earliest event time per slot, unix seconds", np.int64, float(NEVER))
+
+    def update(self, slots: Array, events: Columns) -> None:
+        """Fold events in. slots (e,) int64, -1 = no key; of the events, `time`."""
+        _update(self.times, slots, events["time"])
+
+    def read(self, slots: Array, times: Array, now: int) -> Array:
+        """(1, r) float64 seconds since the first event, at times (r,) or (1,); NaN for a key never met."""
+        return _read(self.times, slots, times)
+
+
+@njit(cache=True, nogil=True)
+def _update(first: Array, slots: Array, times: Array) -> None:
+    for i in range(len(slots)):
+        slot = slots[i]
+        if slot >= 0 and times[i] < first[slot]:
+            first[slot] = times[i]
+
+
+@njit(cache=True, nogil=True)
+def _read(first: Array, slots: Array, times: Array) -> Array:
+    out = np.full((1, len(slots)), np.nan)
+    one = len(times) == 1
+    for i in range(len(slots)):
+        slot = slots[i]
+        if 0 <= slot < len(first) and first[slot] < NEVER:
+            out[0, i] = max((times[0] if one else times[i]) - first[slot], 0)
+    return out
