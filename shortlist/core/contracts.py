@@ -131,6 +131,7 @@ class State(Protocol):
     def scan(self, aggregate: str, size: int, time: int) -> Array: ...  # of all codes below size, at one moment
     def keys(self, by: Sequence[str], batch: Batch) -> Array: ...
     def seen(self, items: Array) -> Array: ...  # bool: has any event named this item?
+    def known(self, name: str, codes: Array) -> Array: ...  # users or context values, -1 for what nothing has brought yet
 
 
 class Fold(Protocol):

@@ -95,7 +95,8 @@ class Newest(Source):
             age = np.where(since == NEVER, age, np.where(dated >= 0, dated, np.nan))
         if self.within:
             age[age > seconds(self.within)] = np.nan
-        return (age / -HOUR).astype(np.float32)
+        scores: Array = (age / -HOUR).astype(np.float32)
+        return scores
 
 
 @njit(cache=True, nogil=True)
