@@ -3,13 +3,18 @@
 from typing import Any, ClassVar
 
 from shortlist.core.component import names
+from shortlist.retrieve.als_content import AlsContent
+from shortlist.retrieve.content import Content
 from shortlist.retrieve.cooccurrence import Cooccurrence
 from shortlist.retrieve.ease import Ease
 from shortlist.retrieve.history import History
+from shortlist.retrieve.hybridsvd import Hybridsvd
 from shortlist.retrieve.ials import Ials
 from shortlist.retrieve.itemknn import Itemknn
 from shortlist.retrieve.newest import Newest
 from shortlist.retrieve.popular import Popular
+from shortlist.retrieve.puresvd import Puresvd
+from shortlist.retrieve.quorum import Quorum
 from shortlist.retrieve.random import Random
 from shortlist.retrieve.rp3beta import Rp3beta
 from shortlist.retrieve.slim import Slim
@@ -107,6 +112,61 @@ class TestNewestLiked(SourceSuite):
 class TestRandom(SourceSuite):
     def part(self) -> Any:
         return Random()
+
+
+class TestQuorum(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Quorum(by="tags", least=2, decay=0.9)
+
+
+class TestIalsWeighed(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Ials(d=8, epochs=3, weigh="count", eps=0.5)
+
+
+class TestIalsWorth(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Ials(d=20, epochs=3, weigh="value", block=8, event=("click", "purchase"))
+
+    skip: ClassVar[dict[str, str]] = {
+        "test_an_event_changes_the_next_answer": "a click carries no value, and only values weigh here",
+        "test_finds_what_was_withheld": "the toy's clicks carry no values",
+    }
+
+
+class TestPuresvd(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Puresvd(d=6)
+
+
+class TestEigenrec(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Puresvd(d=6, scale=0.4, decay=0.9)
+
+
+class TestHybridsvd(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Hybridsvd(d=6, text=["*"])
+
+
+class TestContent(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Content()
+
+
+class TestContentOfSeveralInterests(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Content(combine="max", grams=3)
+
+
+class TestAlsContent(PersonalSourceSuite):
+    def part(self) -> Any:
+        return AlsContent(d=8, epochs=5)
+
+
+class TestAlsContentFixed(PersonalSourceSuite):
+    def part(self) -> Any:
+        return AlsContent(d=8, fixed=True)
 
 
 SUITES: list[type[SourceSuite]] = [

@@ -36,6 +36,7 @@ SOURCES: list[dict[str, Any]] = [
     {"type": "rp3beta", "k": 20, "quota": 10},
     {"type": "newest", "by": "category", "quota": 6},
     {"type": "random", "quota": 4},
+    {"type": "quorum", "least": 2, "top": 10, "quota": 8},
 ]
 FILTERS: list[dict[str, Any]] = [
     {"type": "available"},

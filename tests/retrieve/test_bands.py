@@ -19,6 +19,7 @@ from shortlist.retrieve.ease import Ease
 from shortlist.retrieve.ials import Ials
 from shortlist.retrieve.itemknn import Itemknn
 from shortlist.retrieve.popular import Popular
+from shortlist.retrieve.quorum import Quorum
 from shortlist.retrieve.random import Random
 from shortlist.retrieve.rp3beta import Rp3beta
 from shortlist.retrieve.slim import Slim
@@ -72,6 +73,8 @@ def ndcg(part: Any) -> float:
         (Rp3beta(), 0.1924),
         (Rp3beta(beta=0.0), 0.1852),
         (Random(), 0.0206),
+        (Quorum(by="genres"), 0.0149),
+        (Quorum(by="genres", least=50), 0.0575),
     ],
     ids=str,
 )
