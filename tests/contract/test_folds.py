@@ -5,9 +5,15 @@ from typing import Any
 from shortlist.core.component import names
 from shortlist.state.fold.count import Count
 from shortlist.state.fold.decay import Decay
+from shortlist.state.fold.distinct import Distinct
 from shortlist.state.fold.first import First
+from shortlist.state.fold.follow import Follow
+from shortlist.state.fold.gap import Gap
 from shortlist.state.fold.last import Last
+from shortlist.state.fold.mean import Mean
 from shortlist.state.fold.rate import Rate
+from shortlist.state.fold.session import Session
+from shortlist.state.fold.value import Value
 from shortlist.state.fold.window import Window
 from shortlist.testing.conformance import FoldSuite
 
@@ -60,6 +66,46 @@ class TestRateWithoutTheRunningSession(FoldSuite):
 class TestRateOfThePast(FoldSuite):
     def part(self) -> Any:
         return Rate(("user", "item"), ("click",), (), ("2d", ""), prior=2.0, lag="1d")
+
+
+class TestMean(FoldSuite):
+    def part(self) -> Any:
+        return Mean(("item",), ("purchase",), "1d")
+
+
+class TestMeanForEver(FoldSuite):
+    def part(self) -> Any:
+        return Mean(("user", "item.category"), ("purchase",))
+
+
+class TestSession(FoldSuite):
+    def part(self) -> Any:
+        return Session(("user",), ("click",), "20m")
+
+
+class TestGap(FoldSuite):
+    def part(self) -> Any:
+        return Gap(("user",))
+
+
+class TestValue(FoldSuite):
+    def part(self) -> Any:
+        return Value(("user",), ("purchase",))
+
+
+class TestDistinct(FoldSuite):
+    def part(self) -> Any:
+        return Distinct(("user",), ("click",))
+
+
+class TestDistinctUsersWithLittleRoom(FoldSuite):
+    def part(self) -> Any:
+        return Distinct(("item",), (), "user", pairs=200)
+
+
+class TestFollow(FoldSuite):
+    def part(self) -> Any:
+        return Follow(room=5)
 
 
 def test_every_fold_is_tested() -> None:
