@@ -3,12 +3,12 @@ chose and why, and hands over plain families: what it chose can be written into 
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from shortlist.core.batch import Array
 from shortlist.core.component import param
 from shortlist.core.contracts import FitContext
 from shortlist.core.errors import ConfigError, choices
@@ -21,7 +21,12 @@ IMPRESSION = "impression"
 LADDER = ("5m", "20m", "1h", "4h", "12h", "1d", "3d", "7d", "14d", "30d", "90d", "180d", "365d")
 EVENTS = 500  # that a half-life must hold over all items together: fewer are noise
 WORDS = 2.0  # mean words of a column of texts
+RARE = 0.005  # share of the events that a kind must have
 SEGMENT = 200  # values that a segment of people may have
+PEOPLE = 4  # segments, at most
+LEAST = 0.002  # nats that a segment must tell about the item
+SAMPLE = 300_000  # newest events that segments are judged on
+TOP = 500  # items that they are judged on
 
 
 class Choice(NamedTuple):
@@ -34,15 +39,14 @@ class Choice(NamedTuple):
 class Schema(NamedTuple):
     """What the data offer, as far as `exclude` leaves it."""
 
-    items: list[str]  # columns by kind, without their table's name
-    item_groups: list[str]
-    item_tags: list[str]
+    items: list[str]  # useful as they are; without their table's name
+    item_keys: list[str]  # categories and lists whose values items share, the finest first
     texts: list[str]
     vectors: list[str]
     users: list[str]
-    user_groups: list[str]
+    people: list[str]  # keys that tell people or places apart, the most telling first
     context: list[str]
-    kinds: list[str]
+    kinds: list[str]  # the commonest first
 
 
 @dataclass
@@ -88,14 +92,59 @@ class Auto:
         def left(title: str, names: list[str]) -> list[str]:
             return [name for name in names if f"{title}.{name}" not in self.exclude]
 
-        kinds = [str(catalogue.kinds.name(int(code))) for code in np.unique(log.kind)]
+        counts = np.bincount(log.kind, minlength=len(catalogue.kinds))
+        often = [int(code) for code in np.argsort(-counts, kind="stable") if counts[code] >= max(RARE * len(log), 1)]
+        kinds = [str(catalogue.kinds.name(code)) for code in often]
         items, users = catalogue.items, catalogue.users
+        context = [name for name in ctx.context if name not in self.exclude]
+        segments = [f"user.{name}" for name in left("user", groups(users))] + [
+            name for name in context if name in catalogue.context
+        ]
         return Schema(
-            left("item", useful(items)), left("item", groups(items)), left("item", groups(items, "tags")),
-            left("item", texts(items)), left("item", items.of_kind("vector")),
-            left("user", useful(users)), left("user", [name for name in groups(users) if _values_of(users, name) <= SEGMENT]),
-            [name for name in ctx.context if name not in self.exclude], kinds,
+            left("item", useful(items)), left("item", shared(items)), left("item", texts(items)),
+            left("item", items.of_kind("vector")), left("user", useful(users)), telling(segments, log, ctx), context, kinds,
         )  # fmt: skip
+
+
+def telling(segments: list[str], log: Log, ctx: FitContext, most: int = PEOPLE) -> list[str]:
+    """The segments that say most about which item is taken: by the mutual information of both over the newest positive events,
+    in nats, less what chance alone would give (R - 1)(C - 1) / 2N (Miller 1955); at least LEAST of it."""
+    own = log.of_kinds(ctx.kinds(()))
+    own = own.slice(max(len(own) - SAMPLE, 0), len(own))
+    if not len(own) or not segments:
+        return []
+    counts = np.bincount(own.item)
+    top = np.argsort(-counts, kind="stable")[:TOP]
+    place = np.full(len(counts), len(top), dtype=np.int64)  # all others are one more item
+    place[top] = np.arange(len(top))
+    found = []
+    for name in segments:
+        title, _, attribute = name.partition(".")
+        codes = ctx.catalogue.users.values(attribute, own.user) if attribute else own.columns[title]
+        there = codes >= 0
+        if there.any() and int(codes.max()) < SEGMENT:
+            found.append((_information(place[own.item[there]], codes[there]) * there.mean(), name))
+    return [name for gain, name in sorted(found, key=lambda entry: -entry[0])[:most] if gain >= LEAST]
+
+
+def _information(first: Array, second: Array) -> float:
+    width = int(second.max()) + 1
+    joint = (
+        np.bincount(first * width + second, minlength=(int(first.max()) + 1) * width).reshape(-1, width).astype(float)
+    )
+    joint /= len(first)
+    rows, columns = joint.sum(axis=1), joint.sum(axis=0)
+    some = joint > 0
+    gain = float((joint[some] * np.log(joint[some] / np.outer(rows, columns)[some])).sum())
+    return gain - (np.count_nonzero(rows) - 1) * (np.count_nonzero(columns) - 1) / (2 * len(first))
+
+
+def shared(table: Table) -> list[str]:
+    """Category and tags columns whose values items share, not texts, the finest first."""
+    names = [
+        name for name in table.of_kind("category", "tags") if 1 < _values_of(table, name) <= 0.9 * max(table.listed, 1)
+    ]
+    return sorted((name for name in names if name not in texts(table)), key=lambda name: -_values_of(table, name))
 
 
 def ladder(log: Log, ctx: FitContext, most: int = 5) -> list[str]:
@@ -147,7 +196,7 @@ def _plain(schema: Schema, catalogue: Catalogue) -> list[Choice]:
 
 
 def _counts(schema: Schema, lives: list[str], ctx: FitContext) -> list[Choice]:
-    keys = [f"item.{name}" for name in (*schema.item_groups, *schema.item_tags)]
+    keys = [f"item.{name}" for name in schema.item_keys]
     chosen = [
         Choice(
             {"type": "counts", "by": ["item"], "half_life": lives, "share": True},
@@ -170,10 +219,9 @@ def _counts(schema: Schema, lives: list[str], ctx: FitContext) -> list[Choice]:
             {"type": "counts", "name": f"counts_{kind}", "by": ["item"], "event": [kind], "half_life": _ends(lives)},
             f"events of kind {kind}, which are not positive but say something",
         ))  # fmt: skip
-    people = [f"user.{name}" for name in schema.user_groups] + schema.context
-    if people:
+    if schema.people:
         chosen.append(Choice(
-            {"type": "conditional", "segment": people, "half_life": [lives[len(lives) // 2]]},
+            {"type": "conditional", "segment": schema.people, "half_life": [lives[len(lives) // 2]]},
             "popularity among people, or in places, like this one",
         ))  # fmt: skip
     return chosen
@@ -187,7 +235,7 @@ def _ends(lives: list[str]) -> list[str]:
 def _rates(schema: Schema, lives: list[str], ctx: FitContext) -> list[Choice]:
     if IMPRESSION not in schema.kinds:
         return []
-    keys = ["item", *(f"item.{name}" for name in (*schema.item_groups, *schema.item_tags))]
+    keys = ["item", *(f"item.{name}" for name in schema.item_keys)]
     events = list(
         dict.fromkeys([*ctx.positive, *(kind for kind in schema.kinds if kind not in (IMPRESSION, *ctx.positive))])
     )[:3]
@@ -197,15 +245,13 @@ def _rates(schema: Schema, lives: list[str], ctx: FitContext) -> list[Choice]:
             {"type": "rate", "name": f"rate_{event}", "event": [event], "by": keys, "half_life": _ends(lives)},
             f"{event} per impression, of the item and of what it is",
         ))  # fmt: skip
-    mine = [f"user x item.{name}" for name in (*schema.item_groups, *schema.item_tags)][:4]
+    mine = [f"user x item.{name}" for name in schema.item_keys[:3]]
     chosen.append(Choice(
         {"type": "rate", "name": "rate_user", "by": ["user", *mine], "half_life": [lives[-1]], "hold": "30m", "prior": 5.0},
         "the user's own rate without the running visit: live, it orders his candidates the wrong way round",
     ))  # fmt: skip
-    people = [f"user.{name} x item" for name in schema.user_groups[:4]] + [
-        f"{name} x item" for name in schema.context[:2]
-    ]
-    if people:
+    if schema.people:
+        people = [f"{name} x item" for name in schema.people]
         chosen.append(Choice(
             {"type": "rate", "name": "rate_people", "by": people, "half_life": [lives[-1]]}, "the item's rate among people like this one"
         ))  # fmt: skip
@@ -219,14 +265,14 @@ def _values(schema: Schema, log: Log, ctx: FitContext) -> list[Choice]:
     there = values[np.isfinite(values)]
     if len(there) < len(values) // 2 or len(np.unique(there[:10_000])) < 2:
         return []
-    keys = ["item", "user", *(f"user x item.{name}" for name in (*schema.item_groups, *schema.item_tags)[:3])]
+    keys = ["item", "user", *(f"user x item.{name}" for name in schema.item_keys[:3])]
     return [Choice({"type": "mean", "by": keys}, "values of positive events: what the item and the user usually get")]
 
 
 def _history(schema: Schema, lives: list[str], last: int, catalogue: Catalogue) -> list[Choice]:
     chosen = [
         Choice(
-            {"type": "pair", "attributes": [*schema.item_groups, *schema.item_tags], "last": last},
+            {"type": "pair", "attributes": schema.item_keys, "last": last},
             "what the user did with this very item and with items like it",
         ),
         Choice({"type": "cooccurrence"}, "what goes with the user's last items, live and by the log of the fit"),
@@ -250,8 +296,3 @@ def _history(schema: Schema, lives: list[str], last: int, catalogue: Catalogue) 
             )
         )
     return chosen
-
-
-def entries(chosen: list[Choice]) -> list[dict[str, Any]]:
-    """The recipe entries alone."""
-    return list(itertools.chain.from_iterable([choice.entry] for choice in chosen))
