@@ -1,0 +1,305 @@
+"""The exact scan: the best k rows under a set of ids, and never a wrong one.
+
+The score of a query and a row is defined once, by `score`: products and sum in float64, in a fixed order, rounded to float32. So
+its bits depend on nothing but the two vectors. A scan does not compute it for every row: a quick bound (from int8 codes, or from a
+float32 sum in any order) rules out all rows that cannot reach the k-th best so far, and the few that may are scored in full. The
+bound holds for every rounding, so the answer is the exact one, to the last bit and the last tie.
+
+int8 codes: x = scale * c + e, with every |e_i| <= scale / 2; the query in the same way with step, in int16. Then
+
+    |q x - step * scale * q' c| <= |q| |e| + |q - step q'| |scale c|
+                                <= scale * (|q| sqrt(d) / 2 + step * (sqrt(d) / 2) * 127 sqrt(d)),
+
+which is the row's scale times one number per query: the bound needs no other memory than the codes and the scale.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from shortlist.core.batch import Array
+from shortlist.index.dot import CHUNK, dot64
+from shortlist.index.top import LOW, _key
+
+LEAST = 1e-30  # smallest scale: nothing underflows
+MOST = 1e15  # largest value of a vector: nothing overflows
+DENSE = 20  # of 64 rows: from here on all 64 are computed, which is quicker than picking
+
+
+def padded(d: int) -> int:
+    """Columns of the codes: d rounded up to whole chunks of vector code."""
+    return max(-(-d // CHUNK), 1) * CHUNK
+
+
+def valid(vectors: Array) -> Array:
+    """(rows,) bool: is every value a number that can be scored (finite, and not beyond 1e15)?"""
+    # A NaN compares false.
+    found: Array = (np.abs(vectors) <= MOST).all(axis=1)
+    return found
+
+
+def quantised(vectors: Array, codes: Array, scales: Array) -> None:
+    """Write the int8 codes (rows, padded d) and scales (rows,) of float32 vectors (rows, d)."""
+    _quantise(vectors, codes, scales)
+
+
+@njit(cache=True, nogil=True)
+def _quantise(vectors: Array, codes: Array, scales: Array) -> None:
+    rows, d = vectors.shape
+    for j in range(rows):
+        most = 0.0
+        for c in range(d):
+            most = max(most, abs(np.float64(vectors[j, c])))
+        scale = np.float32(max(most / 127.0, LEAST))
+        scales[j] = scale
+        for c in range(d):
+            level = np.rint(np.float64(vectors[j, c]) / np.float64(scale))
+            codes[j, c] = np.int8(min(max(level, -127.0), 127.0))
+        codes[j, d:] = 0
+
+
+@njit(cache=True, nogil=True)
+def score(query: Array, vector: Array) -> np.float32:
+    """The score: four running sums in float64 (column c goes to sum c % 4), added as (s0 + s1) + (s2 + s3), then rounded. Products
+    of two float32 are exact in float64, so it is the same whether or not a processor fuses them with the sum."""
+    d = len(query)
+    s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+    whole = d - d % 4
+    for c in range(0, whole, 4):
+        s0 += np.float64(query[c]) * np.float64(vector[c])
+        s1 += np.float64(query[c + 1]) * np.float64(vector[c + 1])
+        s2 += np.float64(query[c + 2]) * np.float64(vector[c + 2])
+        s3 += np.float64(query[c + 3]) * np.float64(vector[c + 3])
+    if d > whole:
+        s0 += np.float64(query[whole]) * np.float64(vector[whole])
+    if d > whole + 1:
+        s1 += np.float64(query[whole + 1]) * np.float64(vector[whole + 1])
+    if d > whole + 2:
+        s2 += np.float64(query[whole + 2]) * np.float64(vector[whole + 2])
+    return np.float32((s0 + s1) + (s2 + s3))
+
+
+@njit(cache=True, nogil=True)
+def offer(heap: Array, count: int, bits: Array, found: np.float32, item: int) -> int:
+    """Offer one scored item to a heap of keys whose worst is first; returns how many it holds. bits: one uint32 and its float32
+    view, for the score's bits."""
+    bits.view(np.float32)[0] = found
+    key = _key(bits[0], found, item)
+    k = len(heap)
+    if count < k:
+        at = count
+        while at > 0 and heap[(at - 1) >> 1] > key:
+            heap[at] = heap[(at - 1) >> 1]
+            at = (at - 1) >> 1
+        heap[at] = key
+        return count + 1
+    if key <= heap[0]:
+        return count
+    at = 0
+    while True:
+        child = 2 * at + 1
+        if child >= k:
+            break
+        if child + 1 < k and heap[child + 1] < heap[child]:
+            child += 1
+        if heap[child] >= key:
+            break
+        heap[at] = heap[child]
+        at = child
+    heap[at] = key
+    return count
+
+
+@njit(cache=True, nogil=True)
+def unpack(heap: Array, count: int, ids: Array, scores: Array) -> None:
+    """Write a heap's keys, best first, as ids and scores; -1 and NaN behind them. The heap is sorted in place."""
+    heap[:count].sort()
+    words = scores.view(np.uint32)
+    for c in range(count):
+        key = heap[count - 1 - c]
+        ids[c] = np.int64(np.uint64(LOW) - (key & np.uint64(LOW)))
+        word = key >> np.uint64(32)
+        positive = (word & np.uint64(0x80000000)) != 0
+        words[c] = np.uint32(word & np.uint64(0x7FFFFFFF)) if positive else np.uint32(np.uint64(LOW) - word)
+    ids[count:] = -1
+    scores[count:] = np.nan
+
+
+@njit(cache=True, nogil=True)
+def _worst(heap: Array, bits: Array) -> np.float32:
+    """The score of a full heap's worst key."""
+    word = heap[0] >> np.uint64(32)
+    positive = (word & np.uint64(0x80000000)) != 0
+    bits[0] = np.uint32(word & np.uint64(0x7FFFFFFF)) if positive else np.uint32(np.uint64(LOW) - word)
+    return bits.view(np.float32)[0]
+
+
+@njit(cache=True, nogil=True)
+def _bits(word: np.uint64) -> int:
+    """How many bits are set: pairs, then fours, then bytes, then all bytes at once by a product."""
+    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@njit(cache=True, nogil=True)
+def _listed(word: np.uint64, start: int, rows: Array) -> int:
+    """The ids of one word's bits, into rows; returns how many. No branch per bit: the bits are not predictable."""
+    count = 0
+    for bit in range(64):
+        rows[count] = start + bit
+        count += np.int64((word >> np.uint64(bit)) & np.uint64(1))
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _bounds(
+    small: Array, codes: Array, scales: Array, start: int, step: float, slack: float, totals: Array, uppers: Array
+) -> np.float32:
+    """Upper bounds of 64 rows one after another, and the largest."""
+    wide = codes.shape[1]
+    for j in range(64):
+        total = np.int32(0)
+        for c in range(0, wide, 64):
+            total = np.int32(total + dot64(small, codes, start + j, c))
+        totals[j] = total
+    best = np.float32(-np.inf)
+    for j in range(64):  # apart from the sums, so that it becomes vector code
+        upper = scales[start + j] * (step * np.float32(totals[j]) + slack)
+        uppers[j] = upper
+        best = upper if upper > best else best
+    return best
+
+
+@njit(cache=True, nogil=True)
+def _bounds_of(
+    small: Array, codes: Array, scales: Array, rows: Array, met: int, step: float, slack: float, uppers: Array
+) -> np.float32:
+    """The same of the first `met` listed rows."""
+    wide = codes.shape[1]
+    best = np.float32(-np.inf)
+    for j in range(met):
+        total = np.int32(0)
+        for c in range(0, wide, 64):
+            total = np.int32(total + dot64(small, codes, rows[j], c))
+        upper = scales[rows[j]] * (step * np.float32(total) + slack)
+        uppers[j] = upper
+        best = upper if upper > best else best
+    return best
+
+
+@njit(cache=True, nogil=True)
+def scan_codes(
+    queries: Array, vectors: Array, codes: Array, scales: Array, words: Array, k: int, out_ids: Array, out_scores: Array
+) -> None:
+    """The best k of the rows in `words` for each query, by int8 bounds. queries (n, d), vectors (rows, d) float32, rows a multiple
+    of 64; codes (rows, padded d) int8; out_ids (n, k) int32, out_scores (n, k) float32, k at least 1."""
+    n, d = queries.shape
+    wide = codes.shape[1]
+    root = np.sqrt(np.float64(d))
+    top_level = min(32767.0, np.floor(2.0**31 / (128.0 * wide)))  # the int32 sum cannot overflow
+    small = np.zeros(wide, dtype=np.int16)
+    totals = np.empty(64, dtype=np.int32)
+    uppers = np.empty(64, dtype=np.float32)
+    rows = np.empty(65, dtype=np.int64)
+    heap = np.empty(k, dtype=np.uint64)
+    bits = np.zeros(1, dtype=np.uint32)
+    for i in range(n):
+        most, square = 0.0, 0.0
+        for c in range(d):
+            most = max(most, abs(np.float64(queries[i, c])))
+            square += np.float64(queries[i, c]) ** 2
+        step = np.float32(max(most / top_level, LEAST))
+        for c in range(d):
+            level = np.rint(np.float64(queries[i, c]) / np.float64(step))
+            small[c] = np.int16(min(max(level, -top_level), top_level))
+        # The last term: rounding of the bound itself in float32, at most a few units in the last place of |q| |x|.
+        slack = np.sqrt(square) * root * (0.5 + 127.0 * 1e-6) + np.float64(step) * 0.5 * 127.0 * d
+        slack = np.float32(slack * 1.0001)
+        threshold = np.float32(-np.inf)
+        count = 0
+        for w in range(len(words)):
+            word = words[w]
+            if word == 0:
+                continue
+            start = w * 64
+            # One comparison settles most blocks; which rows are allowed is asked of the few others.
+            dense = _bits(word) >= DENSE
+            met = 64
+            if not dense:
+                met = _listed(word, start, rows)
+            if dense:
+                best = _bounds(small, codes, scales, start, step, slack, totals, uppers)
+            else:
+                best = _bounds_of(small, codes, scales, rows, met, step, slack, uppers)
+            if best <= threshold:
+                continue
+            for j in range(met):
+                if uppers[j] <= threshold:
+                    continue
+                row = start + j if dense else rows[j]
+                if not (word >> np.uint64(row & 63)) & np.uint64(1):
+                    continue
+                count = offer(heap, count, bits, score(queries[i], vectors[row]), row)
+                if count == k:
+                    threshold = _worst(heap, bits)
+        unpack(heap, count, out_ids[i], out_scores[i])
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _quick(query: Array, vectors: Array, row: int) -> np.float32:
+    """The inner product in float32, summed in whatever order is quickest: only ever used inside a bound."""
+    total = np.float32(0.0)
+    for c in range(len(query)):
+        total += query[c] * vectors[row, c]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def scan_floats(
+    queries: Array, vectors: Array, norms: Array, words: Array, k: int, out_ids: Array, out_scores: Array
+) -> None:
+    """The same from the float32 vectors alone; norms (rows,) float32 lengths of the vectors, rounded up."""
+    n, d = queries.shape
+    uppers = np.empty(64, dtype=np.float32)
+    rows = np.empty(65, dtype=np.int64)
+    heap = np.empty(k, dtype=np.uint64)
+    bits = np.zeros(1, dtype=np.uint32)
+    for i in range(n):
+        square = 0.0
+        for c in range(d):
+            square += np.float64(queries[i, c]) ** 2
+        # A float32 sum of d products in any order is off by at most d roundings of |q| |x|, plus what may underflow.
+        slack = np.float32(np.sqrt(square) * (d + 4) * 2.0**-24 * 1.001)
+        least = np.float32(d * 3e-38)
+        threshold = np.float32(-np.inf)
+        count = 0
+        for w in range(len(words)):
+            word = words[w]
+            if word == 0:
+                continue
+            start = w * 64
+            dense = _bits(word) >= DENSE
+            met = 64
+            if not dense:
+                met = _listed(word, start, rows)
+            best = np.float32(-np.inf)
+            for j in range(met):
+                row = start + j if dense else rows[j]
+                upper = _quick(queries[i], vectors, row) + (slack * norms[row] + least)
+                uppers[j] = upper
+                best = max(best, upper)
+            if best <= threshold:
+                continue
+            for j in range(met):
+                if uppers[j] <= threshold:
+                    continue
+                row = start + j if dense else rows[j]
+                if not (word >> np.uint64(row & 63)) & np.uint64(1):
+                    continue
+                count = offer(heap, count, bits, score(queries[i], vectors[row]), row)
+                if count == k:
+                    threshold = _worst(heap, bits)
+        unpack(heap, count, out_ids[i], out_scores[i])
