@@ -1,1 +1,1 @@
-"""What neural parts share: loop, batches, negatives, losses, layers. Empty until the first neural part."""
+"""What several parts learn with: factorisations, text as vectors, attributes as a matrix."""

@@ -3,13 +3,10 @@ the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022)."""
 
 from __future__ import annotations
 
-import itertools
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
+from scipy import sparse
 
 from shortlist.core.batch import Array, Batch
 from shortlist.core.component import fitted, param
@@ -19,26 +16,37 @@ from shortlist.data.log import Log
 from shortlist.data.matrix import interactions
 from shortlist.index.inner import inner
 from shortlist.index.top import top
-from shortlist.retrieve._evidence import evidence
+from shortlist.learn import als
+from shortlist.retrieve._evidence import Evidence, evidence
 
 
 @dataclass
 class Ials(Source):
-    """User vectors u and item vectors v minimise, over the observed pairs S and all pairs,
+    """User vectors u and item vectors v minimise, over the observed pairs S with weights w and over all pairs,
 
-        sum_S (u v - 1)^2 + alpha0 * sum_all (u v)^2 + sum_u reg_u |u|^2 + sum_i reg_i |v|^2,
+        sum_S w (u v - 1)^2 + alpha0 * sum_all (u v)^2 + sum_u reg_u |u|^2 + sum_i reg_i |v|^2,
 
-    reg_u = reg * (|items of u| + alpha0 * |all items|) ^ nu, and the same for items (Rendle 2022, eq. 4 and 8). A request is
-    folded in by one exact user step from its history, so a new user's first click already has a vector. Items without an
-    event have no vector: NaN in `full`, as is everything for a request with no known item in its history.
+    reg_u = reg * (|items of u| + alpha0 * |all items|) ^ nu, and the same for items (Rendle 2022, eq. 4 and 8). Without an
+    `alpha0` of your own, all pairs together weigh `balance` times the observed ones, whatever the density of the data; without a `reg`,
+    the penalty follows the weight of the events (`learn.als.strengths`). w = 1, or,
+    with `weigh`, alpha * r or alpha * ln(1 + r / eps) (Hu 2008), r the pair's number of events or the sum of their values.
+
+    A request is folded in by one exact user step from its history, so a new user's first click already has a vector; histories
+    carry no values, so where values weigh, an item weighs there what it weighed on average in the fit. Items without an event have no vector:
+    NaN in `full`, as is everything for a request with no known item in its history.
     """
 
     d: int = param(64, "length of the vectors", low=1, high=1024)
     epochs: int = param(16, "passes over users and items", low=1)
-    alpha0: float = param(0.3, "weight of the pairs that did not happen", low=0)
-    reg: float = param(0.03, "L2 penalty", low=1e-9)
+    balance: float = param(16.0, "weight of all pairs together against that of the observed ones", low=1e-6)
+    alpha0: float = param(0.0, "weight of a pair that did not happen; 0 = as `balance` says", low=0)
+    reg: float = param(0.0, "L2 penalty; 0 = in proportion to what a row's events weigh", low=0)
     nu: float = param(1.0, "how the penalty grows with frequency: 0 = not at all, 1 = in proportion", low=0, high=1)
+    weigh: str = param("", "what makes an observed pair weigh more", options=("", "count", "value"))
+    alpha: float = param(1.0, "weight of an observed pair, times r where pairs are weighed", low=1e-6)
+    eps: float = param(0.0, "scale of the logarithm of r; 0 = weights grow linearly", low=0)
     spread: float = param(0.1, "standard deviation of the first vectors, times sqrt(d)", low=1e-6)
+    block: int = param(128, "longer vectors are fitted by steps in subspaces of this size (iALS++); 0 = never", low=0)
     last: int = param(0, "newest distinct items of the history that are looked at; 0 = all that are kept", low=0)
     decay: float = param(1.0, "weight of each older item of the history against the one after it", low=0, high=1)
     event: tuple[str, ...] = param((), "event kinds learned from and looked at; the positive kinds when empty")
@@ -46,175 +54,76 @@ class Ials(Source):
     items: Array = fitted("(fitted items, d) float32 item vectors, in the basis in which their Gram matrix is diagonal")
     diagonal: Array = fitted("(d,) float32: the diagonal of that Gram matrix")
     count: Array = fitted("(1,) int64: how many items have a vector")
+    pairs: Array = fitted("(2,) float64: alpha0, the weight of a pair that did not happen, and the penalty")
+    typical: Array = fitted("(fitted items,) float32: the mean weight of the item's pairs")
 
     def fit(self, log: Log, ctx: FitContext) -> None:
-        """Alternate for `epochs` passes. Rows are solved apart from each other, so threads change nothing in the result."""
+        """Alternate for `epochs` passes."""
         self.kinds = ctx.kinds(self.event)
         log = log.of_kinds(self.kinds)
+        if self.weigh == "value":
+            log = log.take(log.columns["value"] > 0)  # an event without a value weighs nothing
         size = int(log.item.max(initial=-1)) + 1
         users, user_rows = np.unique(log.user, return_inverse=True)
         known, item_rows = np.unique(log.item, return_inverse=True)
         compact = {**log.columns, "user": user_rows.astype(np.int32), "item": item_rows.astype(np.int32)}
-        matrix = interactions(Log(compact), len(users), len(known))
-        columns = matrix.tocsc()
+        matrix = self._weighed(Log(compact), len(users), len(known))
         first = rng(ctx.seed, "ials").standard_normal((len(known), self.d)) * (self.spread / np.sqrt(self.d))
-        item_vectors = first.astype(np.float32)
-        workers = os.cpu_count() or 1
-        with ThreadPoolExecutor(workers) as pool:
-            for _ in ctx.progress(range(self.epochs), "ials", self.epochs):
-                basis, diagonal = _diagonal(item_vectors)
-                user_vectors = self._step(pool, workers, matrix.indptr, matrix.indices, basis, diagonal)
-                basis, diagonal = _diagonal(user_vectors)
-                item_vectors = self._step(pool, workers, columns.indptr, columns.indices, basis, diagonal)
-        basis, self.diagonal = _diagonal(item_vectors)
-        self.items = np.full((size, self.d), np.nan, dtype=np.float32)
-        self.items[known] = basis
         self.count = np.array([len(known)])
+        self.pairs = np.array(als.strengths(matrix, self.alpha0, self.balance, self.reg))
+        vectors, self.diagonal = als.factors(
+            matrix, first, self.loss, epochs=self.epochs, block=self.block, progress=ctx.progress, title="ials"
+        )
+        self.items = np.full((size, self.d), np.nan, dtype=np.float32)
+        self.items[known] = vectors
+        self.typical = np.full(size, self.alpha, dtype=np.float32)
+        entries = matrix.tocsc()
+        self.typical[known] = np.add.reduceat(np.append(entries.data, 0), entries.indptr[:-1])[: len(known)] / np.diff(
+            entries.indptr
+        )
 
-    def _step(
-        self, pool: ThreadPoolExecutor, workers: int, indptr: Array, indices: Array, vectors: Array, diagonal: Array
-    ) -> Array:
-        """New vectors of one side from the other side's."""
-        out = np.zeros((len(indptr) - 1, self.d), dtype=np.float32)
-        weights = np.ones(len(indices), dtype=np.float32)
-        # Pieces of about equal work, several per worker.
-        work = np.linspace(0, len(indices) + len(out), 8 * workers + 1)
-        cuts = np.searchsorted(indptr + np.arange(len(indptr)), work)
-        cuts[0], cuts[-1] = 0, len(out)
-        pieces = [(int(a), int(b)) for a, b in itertools.pairwise(cuts) if a < b]
+    @property
+    def loss(self) -> als.Loss:
+        """What is minimised."""
+        return als.Loss(float(self.pairs[0]), float(self.pairs[1]), self.nu)
 
-        def solve(piece: tuple[int, int]) -> None:
-            start, stop = piece
-            _solve(
-                indptr[start : stop + 1].astype(np.int64), indices, weights, vectors, diagonal,
-                self.alpha0, self.reg, self.nu, len(vectors), out[start:stop],
-            )  # fmt: skip
-
-        list(pool.map(solve, pieces))
-        return out
+    def _weighed(self, log: Log, users: int, items: int) -> sparse.csr_array:
+        """The matrix of pairs with their weights."""
+        matrix = interactions(log, users, items, counts=self.weigh == "count")
+        if self.weigh == "value":
+            amounts = sparse.csr_array((log.columns["value"], (log.user, log.item)), shape=(users, items))
+            amounts.sum_duplicates()  # the same pairs in the same order as in `matrix`
+            matrix.data = amounts.data
+        matrix.data = als.confidence(matrix.data, self.alpha, self.eps if self.weigh else 0.0)
+        return matrix
 
     def fold_in(self, offsets: Array, items: Array, weights: Array) -> Array:
         """(n, d) float32 vectors of users with these histories; NaN without a known item."""
-        out = np.empty((len(offsets) - 1, self.d), dtype=np.float32)
-        alpha0, reg, nu, count = self.alpha0, self.reg, self.nu, int(self.count[0])
-        _solve(offsets, items, weights, self.items, self.diagonal, alpha0, reg, nu, count, out)
-        return out
+        return als.fold_in(offsets, items, weights, self.items, self.diagonal, self.loss, int(self.count[0]))
 
     def retrieve(self, batch: Batch, state: State, k: int, allowed: Mask | None) -> Hits:
         """See Source."""
         asked = evidence(batch, state, self.kinds, self.last, self.decay)
-        vectors = self.fold_in(asked.offsets, asked.items, asked.weights)
+        vectors = self.fold_in(asked.offsets, asked.items, self._weights(asked, batch, state))
         full = inner(vectors, self.items, len(state.catalogue.items))
         return Hits(*top(full, k, allowed), full)
 
-
-def _diagonal(vectors: Array) -> tuple[Array, Array]:
-    """The vectors in the basis in which their Gram matrix is diagonal, and that diagonal. Inner products do not change, and the
-    term over all pairs costs nothing in every row's solve."""
-    wide = vectors.astype(np.float64)
-    values, basis = np.linalg.eigh(wide.T @ wide)
-    return (wide @ basis).astype(np.float32), np.maximum(values, 0).astype(np.float32)
-
-
-@njit(cache=True, nogil=True)
-def _solve(
-    offsets: Array, items: Array, weights: Array, vectors: Array, diagonal: Array,
-    alpha0: float, reg: float, nu: float, count: int, out: Array,
-) -> None:  # fmt: skip
-    """Least squares of rows: (alpha0 G + reg_u I + X' W X) u = X' w, with G diagonal, X the vectors of the row's items."""
-    d = vectors.shape[1]
-    longest = 0
-    for i in range(len(offsets) - 1):
-        longest = max(longest, offsets[i + 1] - offsets[i])
-    block = np.empty((longest, d), dtype=np.float32)
-    block_weights = np.empty(longest, dtype=np.float32)
-    side = np.empty((d, d), dtype=np.float32)
-    right = np.empty(d, dtype=np.float32)
-    ridge = np.empty(d, dtype=np.float32)
-    for i in range(len(offsets) - 1):
-        met = 0
-        for j in range(offsets[i], offsets[i + 1]):
-            if items[j] < len(vectors) and weights[j] > 0 and not np.isnan(vectors[items[j], 0]):
-                block[met] = vectors[items[j]]
-                block_weights[met] = weights[j]
-                met += 1
-        if met == 0:
-            out[i] = np.nan
-            continue
-        penalty = reg * (met + alpha0 * count) ** nu
-        for c in range(d):
-            ridge[c] = alpha0 * diagonal[c] + penalty
-        if met < d:
-            _short(block, block_weights, ridge, met, side, right, out[i])
-        else:
-            _long(block, block_weights, ridge, met, side, right, out[i])
+    def _weights(self, asked: Evidence, batch: Batch, state: State) -> Array:
+        """What the items of the histories weigh, as the fit weighed them."""
+        if self.weigh == "count":
+            return asked.weights * als.confidence(counts(asked, batch, state, self.kinds), self.alpha, self.eps)
+        if self.weigh == "value":
+            inside = asked.items < len(self.typical)
+            weight: Array = asked.weights * self.typical[np.where(inside, asked.items, 0)]
+            return weight
+        return asked.weights * np.float32(self.alpha)
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def _short(block: Array, weights: Array, ridge: Array, met: int, side: Array, right: Array, out: Array) -> None:
-    """Fewer items than dimensions: u = D^-1 X' z with (W^-1 + X D^-1 X') z = 1, a system of the items' size (Woodbury)."""
-    d = len(ridge)
-    for a in range(met):
-        for c in range(d):
-            right[c] = block[a, c] / ridge[c]
-        for b in range(a + 1):
-            total = np.float32(0.0)
-            for c in range(d):
-                total += right[c] * block[b, c]
-            side[a, b] = total
-        side[a, a] += np.float32(1.0) / weights[a]
-    right[:met] = 1.0
-    _cholesky_solve(side, right, met)
-    out[:] = 0.0
-    for a in range(met):
-        for c in range(d):
-            out[c] += right[a] * block[a, c]
-    for c in range(d):
-        out[c] /= ridge[c]
-
-
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def _long(block: Array, weights: Array, ridge: Array, met: int, side: Array, right: Array, out: Array) -> None:
-    """The normal equations as they stand, items taken four at a time so that the matrix passes through registers less often."""
-    d = len(ridge)
-    side[:] = 0.0
-    right[:] = 0.0
-    four = met - met % 4
-    for e in range(0, four, 4):
-        x0, x1, x2, x3 = block[e], block[e + 1], block[e + 2], block[e + 3]
-        for a in range(d):
-            w0, w1, w2, w3 = weights[e] * x0[a], weights[e + 1] * x1[a], weights[e + 2] * x2[a], weights[e + 3] * x3[a]
-            right[a] += w0 + w1 + w2 + w3
-            row = side[a]
-            for b in range(a + 1):
-                row[b] += w0 * x0[b] + w1 * x1[b] + w2 * x2[b] + w3 * x3[b]
-    for e in range(four, met):
-        for a in range(d):
-            w0 = weights[e] * block[e, a]
-            right[a] += w0
-            for b in range(a + 1):
-                side[a, b] += w0 * block[e, b]
-    for a in range(d):
-        side[a, a] += ridge[a]
-    _cholesky_solve(side, right, d)
-    out[:] = right
-
-
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def _cholesky_solve(side: Array, right: Array, size: int) -> None:
-    """Solve side[:size, :size] x = right in place, side given by its lower triangle."""
-    for i in range(size):
-        for j in range(i + 1):
-            total = side[i, j]
-            for c in range(j):
-                total -= side[i, c] * side[j, c]
-            side[i, j] = np.sqrt(total) if i == j else total / side[j, j]
-    for i in range(size):
-        total = right[i]
-        for c in range(i):
-            total -= side[i, c] * right[c]
-        right[i] = total / side[i, i]
-    for i in range(size - 1, -1, -1):
-        right[i] /= side[i, i]
-        for c in range(i):
-            right[c] -= side[i, c] * right[i]
+def counts(asked: Evidence, batch: Batch, state: State, kinds: Array) -> Array:
+    """(entries,) float32: how often each item of the evidence is in its request's history."""
+    history = state.history(batch.user).of_kinds(kinds)
+    met = np.repeat(np.arange(batch.n) << 32, np.diff(history.offsets)) | history.items
+    wanted = np.repeat(np.arange(batch.n) << 32, np.diff(asked.offsets)) | asked.items
+    pairs, often = np.unique(met, return_counts=True)
+    found: Array = often[np.searchsorted(pairs, wanted)].astype(np.float32)
+    return found

@@ -6,6 +6,7 @@ from shortlist.core.component import names
 from shortlist.retrieve.als_content import AlsContent
 from shortlist.retrieve.content import Content
 from shortlist.retrieve.cooccurrence import Cooccurrence
+from shortlist.retrieve.eals import Eals
 from shortlist.retrieve.ease import Ease
 from shortlist.retrieve.history import History
 from shortlist.retrieve.hybridsvd import Hybridsvd
@@ -125,13 +126,10 @@ class TestIalsWeighed(PersonalSourceSuite):
 
 
 class TestIalsWorth(PersonalSourceSuite):
+    skip: ClassVar[dict[str, str]] = {"test_finds_what_was_withheld": "the toy's clicks carry no values"}
+
     def part(self) -> Any:
         return Ials(d=20, epochs=3, weigh="value", block=8, event=("click", "purchase"))
-
-    skip: ClassVar[dict[str, str]] = {
-        "test_an_event_changes_the_next_answer": "a click carries no value, and only values weigh here",
-        "test_finds_what_was_withheld": "the toy's clicks carry no values",
-    }
 
 
 class TestPuresvd(PersonalSourceSuite):
@@ -141,7 +139,7 @@ class TestPuresvd(PersonalSourceSuite):
 
 class TestEigenrec(PersonalSourceSuite):
     def part(self) -> Any:
-        return Puresvd(d=6, scale=0.4, decay=0.9)
+        return Puresvd(d=2, scale=0.4, decay=0.9)
 
 
 class TestHybridsvd(PersonalSourceSuite):
@@ -167,6 +165,16 @@ class TestAlsContent(PersonalSourceSuite):
 class TestAlsContentFixed(PersonalSourceSuite):
     def part(self) -> Any:
         return AlsContent(d=8, fixed=True)
+
+
+class TestEals(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Eals(d=8, epochs=6, reg=0.5, decay=0.95)
+
+
+class TestEalsBiases(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Eals(d=8, epochs=6, reg=0.5, biases=True, c0=8.0)
 
 
 SUITES: list[type[SourceSuite]] = [

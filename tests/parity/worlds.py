@@ -32,11 +32,18 @@ SOURCES: list[dict[str, Any]] = [
     {"type": "cooccurrence", "within": "12h", "half_life": "3d", "quota": 10},
     {"type": "ease", "reg": 5.0, "max_items": 40, "quota": 10},
     {"type": "ials", "d": 6, "epochs": 3, "quota": 10},
+    {"type": "ials", "name": "ials_weighed", "d": 6, "epochs": 2, "block": 4, "weigh": "count", "eps": 1.0, "quota": 6},
+    {"type": "puresvd", "d": 6, "scale": 0.8, "quota": 8},
+    {"type": "hybridsvd", "d": 6, "text": ["*"], "quota": 8},
+    {"type": "content", "quota": 8},
+    {"type": "content", "name": "content_max", "combine": "max", "grams": 3, "quota": 6},
+    {"type": "als_content", "d": 6, "epochs": 3, "quota": 8},
     {"type": "slim", "l1": 0.5, "l2": 3.0, "quota": 10},
     {"type": "rp3beta", "k": 20, "quota": 10},
     {"type": "newest", "by": "category", "quota": 6},
     {"type": "random", "quota": 4},
     {"type": "quorum", "least": 2, "top": 10, "quota": 8},
+    {"type": "eals", "d": 6, "epochs": 3, "reg": 0.5, "biases": True, "quota": 10},
 ]
 FILTERS: list[dict[str, Any]] = [
     {"type": "available"},
@@ -53,6 +60,11 @@ FEATURES: list[dict[str, Any]] = [
     {"type": "counts", "name": "shown", "event": ["impression"], "half_life": ["1d"]},
     {"type": "recency", "by": ["item", "user", "user x item", "item.category"]},
     {"type": "pair"},
+    {"type": "similarity", "dim": 6},
+    {"type": "similarity", "name": "near_als", "vectors": "als", "dim": 5, "last": 10},
+    {"type": "similarity", "name": "near_content", "vectors": "content", "dim": 8, "event": ["purchase"]},
+    {"type": "text", "dim": 7, "grams": 3},
+    {"type": "vectors", "vectors": "content", "dim": 3},
 ]  # fmt: skip
 RANKERS: list[dict[str, Any]] = [
     {"type": "linear", "name": "light", "steps": 20, "keep": 30},

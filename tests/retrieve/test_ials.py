@@ -5,7 +5,8 @@ import pytest
 
 from shortlist.core.batch import Array
 from shortlist.core.rng import rng
-from shortlist.retrieve.ials import Ials, _diagonal
+from shortlist.learn.als import diagonalised
+from shortlist.retrieve.ials import Ials
 from tests.retrieve import slow
 
 
@@ -22,8 +23,9 @@ def test_fold_in_is_least_squares(d: int, nu: float) -> None:
     """Histories shorter and longer than d take different ways to one answer."""
     draw = np.random.default_rng(0)
     vectors = draw.normal(size=(50, d)) * 0.4
-    part = Ials(d=d, nu=nu, reg=0.05)
-    part.items, part.diagonal = _diagonal(vectors.astype(np.float32))
+    part = Ials(d=d, nu=nu, reg=0.05, alpha0=0.3)
+    part.pairs = np.array([0.3, 0.05])
+    part.items, part.diagonal = diagonalised(vectors.astype(np.float32))
     part.count = np.array([50])
     lengths = [1, 2, 3, 15, 16, 17, 40, 50]
     histories = [draw.permutation(50)[:length] for length in lengths]
@@ -38,6 +40,7 @@ def test_fold_in_is_least_squares(d: int, nu: float) -> None:
 
 def test_nothing_known_gives_no_vector() -> None:
     part = Ials(d=4)
+    part.pairs = np.array([0.3, 0.05])
     part.items = np.full((3, 4), np.nan, dtype=np.float32)
     part.items[0] = 1.0
     part.diagonal, part.count = np.ones(4, dtype=np.float32), np.array([1])

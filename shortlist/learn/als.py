@@ -1,0 +1,284 @@
+"""Implicit alternating least squares (Hu, Koren & Volinsky, ICDM 2008) with the regularisation of Rendle et al., "Revisiting the
+Performance of iALS on Item Recommendation Benchmarks" (RecSys 2022), and, for long vectors, the subspace steps of iALS++ (Rendle et
+al., "iALS++: Speeding up Matrix Factorization with Subspace Optimization", 2021).
+
+User vectors u and item vectors v minimise, over the observed pairs S with weights w and over all pairs,
+
+    sum_S w (u v - 1)^2 + alpha0 * sum_all (u v)^2 + sum_u reg_u |u|^2 + sum_i reg_i |v|^2,
+
+reg_u = reg * (|items of u| + alpha0 * |all items|) ^ nu, and the same for items. Vectors are kept in the basis in which the Gram
+matrix of their side is diagonal: inner products do not change, and the term over all pairs costs nothing in a row's solve.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from scipy import sparse
+
+from shortlist.core.batch import Array
+from shortlist.core.contracts import silent
+
+SHARE = 0.2  # penalty against the observed weight of a row; quality is flat between 0.1 and 0.2 on most data (LOG.md)
+
+
+class Loss(NamedTuple):
+    """alpha0: weight of all pairs; reg, nu: the L2 penalty and how it grows with frequency."""
+
+    alpha0: float
+    reg: float
+    nu: float
+
+
+def strengths(matrix: sparse.csr_array, alpha0: float, balance: float, reg: float) -> tuple[float, float]:
+    """(alpha0, reg) for a (users, items) matrix of weights. An alpha0 of 0 becomes the one with which all pairs together weigh
+    `balance` times the observed ones, but none more than an observed one; a reg of 0 the one with which the penalty is on average
+    SHARE of what a row's observed pairs weigh. Both follow the density and the size of the data, which fixed figures do not:
+    best figures of four data sets that are 1 to 20 for alpha0, and 1 to 10 for reg, fall together so."""
+    pairs, observed = matrix.shape[0] * matrix.shape[1], max(matrix.nnz, 1)
+    weight = float(matrix.data.sum(dtype=np.float64)) or 1.0
+    alpha0 = alpha0 or min(balance * weight / max(pairs, 1), weight / observed)
+    return alpha0, reg or SHARE * weight / (observed + alpha0 * pairs)
+
+
+def confidence(amounts: Array, alpha: float, eps: float) -> Array:
+    """float32 weights of pairs from how often or how much: alpha * r, or alpha * ln(1 + r / eps) when eps > 0 (Hu 2008, eq. 6)."""
+    scaled = amounts if eps <= 0 else np.log1p(np.asarray(amounts, dtype=np.float64) / eps)
+    return np.asarray(alpha * scaled, dtype=np.float32)
+
+
+def factors(
+    matrix: sparse.csr_array,
+    first: Array,
+    loss: Loss,
+    *,
+    epochs: int,
+    block: int = 0,
+    progress: Callable[..., Iterable[Any]] = silent,
+    title: str = "als",
+) -> tuple[Array, Array]:
+    """Item vectors (items, d) float32 and the diagonal (d,) of their Gram matrix, after `epochs` passes over users and items.
+
+    matrix: (users, items), its values the weights w; every row and column has an entry. first: (items, d), where to begin.
+    block: vectors longer than this take subspace steps of this size where a row has at least d entries; 0 = all exact. Rows
+    are solved apart from each other on all cores, so threads change nothing in the result.
+    """
+    columns = matrix.tocsc()
+    items, users = first.astype(np.float32), np.zeros((matrix.shape[0], first.shape[1]), dtype=np.float32)
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        for _ in progress(range(epochs), title, epochs):
+            items, diagonal, turn = _diagonal(items)
+            users = _half(pool, workers, matrix, items, diagonal, users @ turn, loss, block)
+            users, diagonal, turn = _diagonal(users)
+            items = _half(pool, workers, columns, users, diagonal, items @ turn, loss, block)
+    return diagonalised(items)
+
+
+def diagonalised(vectors: Array) -> tuple[Array, Array]:
+    """The vectors (float32) in the basis in which their Gram matrix is diagonal, and that diagonal."""
+    turned, diagonal, _ = _diagonal(vectors)
+    return turned, diagonal
+
+
+def _diagonal(vectors: Array) -> tuple[Array, Array, Array]:
+    wide = vectors.astype(np.float64)
+    values, basis = np.linalg.eigh(wide.T @ wide)
+    turned = (wide @ basis).astype(np.float32)
+    return turned, np.maximum(values, 0).astype(np.float32), basis.astype(np.float32)
+
+
+def fold_in(
+    offsets: Array, items: Array, weights: Array, vectors: Array, diagonal: Array, loss: Loss, count: int
+) -> Array:
+    """(n, d) float32 vectors of users with these histories, each by one exact least-squares step; NaN without a known item.
+
+    offsets, items, weights: user i met the distinct `items[offsets[i]:offsets[i + 1]]`. vectors, diagonal: as `factors` gives
+    them, rows of NaN where an item has none. count: items with a vector.
+    """
+    out = np.empty((len(offsets) - 1, vectors.shape[1]), dtype=np.float32)
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    weights = np.ascontiguousarray(weights, dtype=np.float32)
+    _solve(offsets, items, weights, vectors, diagonal, loss.alpha0, loss.reg, loss.nu, count, 0, out)
+    return out
+
+
+def _half(
+    pool: ThreadPoolExecutor,
+    workers: int,
+    matrix: Any,
+    vectors: Array,
+    diagonal: Array,
+    before: Array,
+    loss: Loss,
+    block: int,
+) -> Array:
+    """New vectors of one side from the other side's. before: what they were, in the new basis: where subspace steps begin."""
+    out = np.ascontiguousarray(before, dtype=np.float32)
+    indptr, indices, weights = matrix.indptr, matrix.indices, matrix.data.astype(np.float32, copy=False)
+    # Pieces of about equal work, several per worker.
+    work = np.linspace(0, len(indices) + len(out), 8 * workers + 1)
+    cuts = np.searchsorted(indptr + np.arange(len(indptr)), work)
+    cuts[0], cuts[-1] = 0, len(out)
+
+    def solve(piece: tuple[int, int]) -> None:
+        start, stop = piece
+        _solve(
+            indptr[start : stop + 1].astype(np.int64), indices, weights, vectors, diagonal,
+            loss.alpha0, loss.reg, loss.nu, len(vectors), block, out[start:stop],
+        )  # fmt: skip
+
+    list(pool.map(solve, [(int(a), int(b)) for a, b in itertools.pairwise(cuts) if a < b]))
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _solve(
+    offsets: Array, items: Array, weights: Array, vectors: Array, diagonal: Array,
+    alpha0: float, reg: float, nu: float, count: int, block: int, out: Array,
+) -> None:  # fmt: skip
+    """Least squares of rows: (alpha0 G + reg_u I + X' W X) u = X' w, with G diagonal, X the vectors of the row's items."""
+    d = vectors.shape[1]
+    longest = 0
+    for i in range(len(offsets) - 1):
+        longest = max(longest, offsets[i + 1] - offsets[i])
+    chosen = np.empty((longest, d), dtype=np.float32)
+    chosen_weights = np.empty(longest, dtype=np.float32)
+    side = np.empty((d, d), dtype=np.float32)
+    right = np.empty(d, dtype=np.float32)
+    ridge = np.empty(d, dtype=np.float32)
+    guess = np.empty(longest, dtype=np.float32)
+    for i in range(len(offsets) - 1):
+        met = 0
+        for j in range(offsets[i], offsets[i + 1]):
+            if items[j] < len(vectors) and weights[j] > 0 and not np.isnan(vectors[items[j], 0]):
+                chosen[met] = vectors[items[j]]
+                chosen_weights[met] = weights[j]
+                met += 1
+        if met == 0:
+            out[i] = np.nan
+            continue
+        penalty = reg * (met + alpha0 * count) ** nu
+        for c in range(d):
+            ridge[c] = alpha0 * diagonal[c] + penalty
+        if met < d:
+            _short(chosen, chosen_weights, ridge, met, side, right, out[i])
+        elif 0 < block < d:
+            _subspaces(chosen, chosen_weights, ridge, met, block, guess, side, right, out[i])
+        else:
+            _long(chosen, chosen_weights, ridge, met, side, right, out[i])
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _short(chosen: Array, weights: Array, ridge: Array, met: int, side: Array, right: Array, out: Array) -> None:
+    """Fewer items than dimensions: u = D^-1 X' z with (W^-1 + X D^-1 X') z = 1, a system of the items' size (Woodbury)."""
+    d = len(ridge)
+    for a in range(met):
+        for c in range(d):
+            right[c] = chosen[a, c] / ridge[c]
+        for b in range(a + 1):
+            total = np.float32(0.0)
+            for c in range(d):
+                total += right[c] * chosen[b, c]
+            side[a, b] = total
+        side[a, a] += np.float32(1.0) / weights[a]
+    right[:met] = 1.0
+    _cholesky_solve(side, right, met)
+    out[:] = 0.0
+    for a in range(met):
+        for c in range(d):
+            out[c] += right[a] * chosen[a, c]
+    for c in range(d):
+        out[c] /= ridge[c]
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _long(chosen: Array, weights: Array, ridge: Array, met: int, side: Array, right: Array, out: Array) -> None:
+    """The normal equations as they stand, items taken four at a time so that the matrix passes through registers less often."""
+    d = len(ridge)
+    side[:] = 0.0
+    right[:] = 0.0
+    four = met - met % 4
+    for e in range(0, four, 4):
+        x0, x1, x2, x3 = chosen[e], chosen[e + 1], chosen[e + 2], chosen[e + 3]
+        for a in range(d):
+            w0, w1, w2, w3 = weights[e] * x0[a], weights[e + 1] * x1[a], weights[e + 2] * x2[a], weights[e + 3] * x3[a]
+            right[a] += w0 + w1 + w2 + w3
+            row = side[a]
+            for b in range(a + 1):
+                row[b] += w0 * x0[b] + w1 * x1[b] + w2 * x2[b] + w3 * x3[b]
+    for e in range(four, met):
+        for a in range(d):
+            w0 = weights[e] * chosen[e, a]
+            right[a] += w0
+            for b in range(a + 1):
+                side[a, b] += w0 * chosen[e, b]
+    for a in range(d):
+        side[a, a] += ridge[a]
+    _cholesky_solve(side, right, d)
+    out[:] = right
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _subspaces(
+    chosen: Array, weights: Array, ridge: Array, met: int, block: int, guess: Array, side: Array, right: Array, out: Array
+) -> None:  # fmt: skip
+    """One Newton step in every block of dimensions, the others held (iALS++, algorithm 2): from the vector in `out`, which it
+    improves. guess: (met,) the row's predictions, kept up to date. Exact when one block is all there is."""
+    d = len(ridge)
+    for e in range(met):
+        total = np.float32(0.0)
+        for c in range(d):
+            total += chosen[e, c] * out[c]
+        guess[e] = total
+    for start in range(0, d, block):
+        stop = min(start + block, d)
+        size = stop - start
+        for a in range(size):
+            right[a] = -ridge[start + a] * out[start + a]
+            for b in range(a + 1):
+                side[a, b] = 0.0
+            side[a, a] = ridge[start + a]
+        for e in range(met):
+            x = chosen[e, start:stop]
+            error = weights[e] * (np.float32(1.0) - guess[e])
+            for a in range(size):
+                w = weights[e] * x[a]
+                right[a] += error * x[a]
+                row = side[a]
+                for b in range(a + 1):
+                    row[b] += w * x[b]
+        _cholesky_solve(side, right, size)
+        for a in range(size):
+            out[start + a] += right[a]
+        for e in range(met):
+            total = np.float32(0.0)
+            for a in range(size):
+                total += chosen[e, start + a] * right[a]
+            guess[e] += total
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _cholesky_solve(side: Array, right: Array, size: int) -> None:
+    """Solve side[:size, :size] x = right in place, side given by its lower triangle."""
+    for i in range(size):
+        for j in range(i + 1):
+            total = side[i, j]
+            for c in range(j):
+                total -= side[i, c] * side[j, c]
+            side[i, j] = np.sqrt(total) if i == j else total / side[j, j]
+    for i in range(size):
+        total = right[i]
+        for c in range(i):
+            total -= side[i, c] * right[c]
+        right[i] = total / side[i, i]
+    for i in range(size - 1, -1, -1):
+        right[i] /= side[i, i]
+        for c in range(i):
+            right[c] -= side[i, c] * right[i]

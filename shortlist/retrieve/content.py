@@ -1,0 +1,155 @@
+"""Content: items like those of the history, by what is known of them. An item needs no event to be found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from shortlist.core.batch import Array, Batch
+from shortlist.core.component import fitted, param
+from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
+from shortlist.data.log import Log
+from shortlist.index.inner import inner
+from shortlist.index.top import top
+from shortlist.learn import content, svd
+from shortlist.retrieve._evidence import Evidence, evidence
+
+
+@dataclass
+class Content(Source):
+    """Score of an item = the sum over the history of weight * cosine of the two items (`mean`, Rocchio's profile: Pazzani & Billsus, 2007),
+    or the best single cosine of them (`max`), which answers several interests side by side. Cosines are of TF-IDF rows of
+    categories, tags and texts, or of a column of vectors that came with the items.
+
+    Items that nothing in the history is like are not returned; in `full` they are 0, and NaN without attributes.
+    """
+
+    by: list[str] = param(["*"], "item category or tags columns; * = all whose values repeat")
+    text: list[str] = param(["*"], "item columns of text; * = all that are prose")
+    grams: int = param(0, "length of character n-grams of the text; 0 = words", low=0, high=8)
+    vector: str = param("", "an item column of vectors, looked at instead of attributes and text")
+    combine: str = param("mean", "how the items of the history are put together", options=("mean", "max"))
+    last: int = param(20, "newest distinct items of the history that are looked at; 0 = all that are kept", low=0)
+    decay: float = param(0.9, "weight of each older item of the history against the one after it", low=0, high=1)
+    event: tuple[str, ...] = param((), "event kinds looked at; the positive kinds when empty")
+    kinds: Array = fitted("int8 codes of the event kinds")
+    indptr: Array = fitted("(listed items + 1,) int64: where each item's terms begin")
+    terms: Array = fitted("int32 terms of the items")
+    values: Array = fitted("float32: unit rows")
+    back_indptr: Array = fitted("(terms + 1,) int64: where each term's items begin")
+    back_items: Array = fitted("int32 items of the terms")
+    back_values: Array = fitted("float32: the same values by term")
+    items: Array = fitted("(listed items, width) float32 unit vectors, where a vector column is looked at")
+
+    def fit(self, log: Log, ctx: FitContext) -> None:
+        """Nothing is learned from the log: the items' table is made into unit rows."""
+        self.kinds = ctx.kinds(self.event)
+        place = ctx.place or "content"
+        if self.vector:
+            self.items = content.unit_rows(content.given(ctx.catalogue.items, self.vector, f"{place}.vector"))
+            return
+        rows = content.matrix(ctx.catalogue.items, self.by, self.text, self.grams, place)
+        columns = rows.tocsc()
+        self.indptr, self.terms = rows.indptr.astype(np.int64), rows.indices.astype(np.int32)
+        self.values = rows.data.astype(np.float32)
+        self.back_indptr, self.back_items = columns.indptr.astype(np.int64), columns.indices.astype(np.int32)
+        self.back_values = columns.data.astype(np.float32)
+
+    def retrieve(self, batch: Batch, state: State, k: int, allowed: Mask | None) -> Hits:
+        """See Source."""
+        asked = evidence(batch, state, self.kinds, self.last, self.decay)
+        size = len(state.catalogue.items)
+        full = self._by_vectors(asked, size) if self.vector else self._by_terms(asked, size)
+        return Hits(*top(full, k, allowed, floor=0.0), full)
+
+    def _by_terms(self, asked: Evidence, size: int) -> Array:
+        listed = len(self.indptr) - 1
+        full = np.zeros((len(asked.offsets) - 1, size), dtype=np.float32)
+        full[:, listed:] = np.nan
+        full[:, :listed][:, np.diff(self.indptr)[:size] == 0] = np.nan
+        run = _best_terms if self.combine == "max" else _sum_terms
+        run(
+            asked.offsets, asked.items, asked.weights, self.indptr, self.terms, self.values,
+            self.back_indptr, self.back_items, self.back_values, full,
+        )  # fmt: skip
+        return full
+
+    def _by_vectors(self, asked: Evidence, size: int) -> Array:
+        if self.combine == "mean":
+            return inner(svd.project(asked.offsets, asked.items, asked.weights, self.items), self.items, size)
+        full = np.full((len(asked.offsets) - 1, size), np.nan, dtype=np.float32)
+        _best_vectors(asked.offsets, asked.items, asked.weights, self.items, full, min(size, len(self.items)))
+        return full
+
+
+@njit(cache=True, nogil=True)
+def _sum_terms(
+    offsets: Array, items: Array, weights: Array, indptr: Array, terms: Array, values: Array,
+    back_indptr: Array, back_items: Array, back_values: Array, out: Array,
+) -> None:  # fmt: skip
+    """The profile is gathered term by term first, so that a term that all of the history shares is looked up once."""
+    profile = np.zeros(len(back_indptr) - 1, dtype=np.float32)
+    touched = np.empty(len(back_indptr) - 1, dtype=np.int32)
+    for i in range(len(offsets) - 1):
+        met = 0
+        row = out[i]
+        for j in range(offsets[i], offsets[i + 1]):
+            if items[j] >= len(indptr) - 1:
+                continue
+            for e in range(indptr[items[j]], indptr[items[j] + 1]):
+                if profile[terms[e]] == 0.0:
+                    touched[met] = terms[e]
+                    met += 1
+                profile[terms[e]] += weights[j] * values[e]
+        for c in range(met):
+            weight = profile[touched[c]]
+            profile[touched[c]] = np.float32(0.0)
+            for e in range(back_indptr[touched[c]], back_indptr[touched[c] + 1]):
+                if back_items[e] < len(row):
+                    row[back_items[e]] += weight * back_values[e]
+
+
+@njit(cache=True, nogil=True)
+def _best_terms(
+    offsets: Array, items: Array, weights: Array, indptr: Array, terms: Array, values: Array,
+    back_indptr: Array, back_items: Array, back_values: Array, out: Array,
+) -> None:  # fmt: skip
+    one = np.zeros(out.shape[1], dtype=np.float32)
+    touched = np.empty(out.shape[1], dtype=np.int32)
+    for i in range(len(offsets) - 1):
+        row = out[i]
+        for j in range(offsets[i], offsets[i + 1]):
+            if items[j] >= len(indptr) - 1:
+                continue
+            met = 0
+            for e in range(indptr[items[j]], indptr[items[j] + 1]):
+                weight = weights[j] * values[e]
+                for b in range(back_indptr[terms[e]], back_indptr[terms[e] + 1]):
+                    item = back_items[b]
+                    if item < len(one):
+                        if one[item] == 0.0:
+                            touched[met] = item
+                            met += 1
+                        one[item] += weight * back_values[b]
+            for c in range(met):
+                row[touched[c]] = max(row[touched[c]], one[touched[c]])
+                one[touched[c]] = np.float32(0.0)
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"}, error_model="numpy")
+def _best_vectors(offsets: Array, items: Array, weights: Array, vectors: Array, out: Array, size: int) -> None:
+    for i in range(len(offsets) - 1):
+        for j in range(offsets[i], offsets[i + 1]):
+            if items[j] >= len(vectors) or np.isnan(vectors[items[j], 0]):
+                continue
+            for item in range(size):
+                if np.isnan(vectors[item, 0]):
+                    continue
+                total = np.float32(0.0)
+                for c in range(vectors.shape[1]):
+                    total += vectors[items[j], c] * vectors[item, c]
+                total *= weights[j]
+                if not out[i, item] >= total:
+                    out[i, item] = total

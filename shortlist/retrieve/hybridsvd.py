@@ -1,0 +1,104 @@
+"""HybridSVD: the SVD in which items are near each other by what they are, too (Frolov & Oseledets, "HybridSVD: When Collaborative
+Information is Not Enough", RecSys 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from shortlist.core.batch import Array, Batch
+from shortlist.core.component import fitted, param
+from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
+from shortlist.data.log import Log
+from shortlist.data.matrix import interactions
+from shortlist.index.inner import inner
+from shortlist.index.top import top
+from shortlist.learn import content, svd
+from shortlist.retrieve._evidence import evidence
+
+
+@dataclass
+class Hybridsvd(Source):
+    """With R the binary user x item matrix (columns times norm ^ (scale - 1)) and S = (1 - weight) I + weight F F' the similarity of
+    items, F their attributes as unit rows: R S^(1/2) = U diag(s) W', cut to d. A request's scores are x S^(1/2) W W' S^(-1/2), x its
+    history (eq. 7 and 8 of the paper, for any root of S). weight 0 is PureSVD.
+
+    An item without an event, but with attributes, has the mean of the vectors of items like it, (S V)_i with V = S^(-1/2) W, so it can
+    be found. The root is made from the `rank` strongest directions of F and never takes items x items memory. NaN in `full` for
+    items with neither, and everywhere for a request without an item that has a vector.
+    """
+
+    d: int = param(64, "singular vectors kept", low=1, high=1024)
+    scale: float = param(1.0, "power of the popularity that is left in the columns: 1 = all, 0 = none", low=-2, high=2)
+    weight: float = param(0.3, "share of the attributes in the similarity of items", low=0, high=0.99)
+    by: list[str] = param(["*"], "item category or tags columns; * = all whose values repeat")
+    text: list[str] = param([], "item columns of text; * = all that are prose")
+    grams: int = param(0, "length of character n-grams of the text; 0 = words", low=0, high=8)
+    rank: int = param(256, "directions of the attributes that count", low=1)
+    last: int = param(0, "newest distinct items of the history that are looked at; 0 = all that are kept", low=0)
+    decay: float = param(1.0, "weight of each older item of the history against the one after it", low=0, high=1)
+    event: tuple[str, ...] = param((), "event kinds learned from and looked at; the positive kinds when empty")
+    kinds: Array = fitted("int8 codes of the event kinds")
+    asks: Array = fitted("(items, d) float32 S^(1/2) W: what a history is made of")
+    items: Array = fitted("(items, d) float32: what is scored; NaN where an item has neither event nor attribute")
+
+    def fit(self, log: Log, ctx: FitContext) -> None:
+        """Decompose."""
+        self.kinds = ctx.kinds(self.event)
+        log = log.of_kinds(self.kinds)
+        table = ctx.catalogue.items
+        size = max(int(log.item.max(initial=-1)) + 1, table.listed)
+        users, user_rows = np.unique(log.user, return_inverse=True)
+        matrix = interactions(Log({**log.columns, "user": user_rows.astype(np.int32)}), len(users), size)
+        events = np.bincount(matrix.indices, minlength=size)
+        matrix.data = np.sqrt(events)[matrix.indices] ** (self.scale - 1.0)
+        known = content.matrix(table, self.by, self.text, self.grams, ctx.place or "hybridsvd")
+        root = Root.of(known, size, self.weight, self.rank)
+        forth, back = matrix.astype(np.float64), matrix.T.tocsr().astype(np.float64)
+        vectors, _ = svd.of_gram(lambda x: root.times(back @ (forth @ root.times(x))), size, self.d, ctx.seed)
+        something = np.flatnonzero((events > 0) | root.filled)
+        asks, scored = root.times(vectors), root.times(vectors, inverse=True)
+        scored[events == 0] = asks[events == 0]
+        self.asks = svd.spread(asks[something], something, size)
+        self.items = svd.spread(scored[something], something, size)
+
+    def retrieve(self, batch: Batch, state: State, k: int, allowed: Mask | None) -> Hits:
+        """See Source."""
+        asked = evidence(batch, state, self.kinds, self.last, self.decay)
+        vectors = svd.project(asked.offsets, asked.items, asked.weights, self.asks)
+        full = inner(vectors, self.items, len(state.catalogue.items))
+        return Hits(*top(full, k, allowed), full)
+
+
+@dataclass(frozen=True)
+class Root:
+    """The symmetric root of S = (1 - weight) I + weight F F' as plain + directions diag(extra) directions'; of 1 where an item has no
+    attributes, which keeps the diagonal of S at 1."""
+
+    plain: Array  # (items,)
+    directions: Array  # (items, r) orthonormal
+    extra: Array  # (r,)
+    extra_inverse: Array  # (r,)
+    filled: Array  # (items,) bool: has attributes
+
+    @classmethod
+    def of(cls, rows: sparse.csr_array, size: int, weight: float, rank: int) -> Root:
+        """rows: (listed, terms) unit rows; items beyond them have none."""
+        filled = np.zeros(size, dtype=bool)
+        filled[: rows.shape[0]] = np.diff(rows.indptr) > 0
+        right, values = svd.truncated(rows, rank)
+        directions = np.zeros((size, len(values)))
+        directions[: rows.shape[0]] = (rows @ right) / values
+        plain = np.where(filled, np.sqrt(1 - weight), 1.0)
+        whole = np.sqrt(1 - weight + weight * values**2)
+        base = np.sqrt(1 - weight)
+        return cls(plain, directions, whole - base, 1 / whole - 1 / base, filled)
+
+    def times(self, x: Array, inverse: bool = False) -> Array:
+        """The root, or its inverse, times (items,) or (items, k)."""
+        plain, extra = (1 / self.plain, self.extra_inverse) if inverse else (self.plain, self.extra)
+        if x.ndim == 1:
+            return np.asarray(plain * x + self.directions @ (extra * (self.directions.T @ x)))
+        return np.asarray(plain[:, None] * x + self.directions @ (extra[:, None] * (self.directions.T @ x)))
