@@ -21,6 +21,7 @@ from shortlist.pipeline.answer import table
 from shortlist.pipeline.bundle import Bundle
 from shortlist.pipeline.pipeline import Pipeline
 from shortlist.pipeline.trace import Trace
+from shortlist.serve.record import Recorder
 from shortlist.state.state import State
 
 MOST = 1000  # items in one answer
@@ -46,6 +47,7 @@ class Engine:
         self.context = tuple(context)
         self.name = name
         self._clock = clock
+        self._recorder: Recorder | None = None
 
     @classmethod
     def load(cls, folder: str | Path, *, verify: bool = True, clock: Callable[[], float] | None = None) -> Engine:
@@ -75,11 +77,12 @@ class Engine:
         """Answer one request: `{"user_id", "k", "time", "context": {}, "exclude": [item ids], "explain": bool}`, all optional.
 
         Returns `{"user_id", "items": [{"item_id", "score", "why" if asked to explain}], "time", "bundle", "took_ms"}`. An unknown user, and a
-        short list, are not errors.
+        short list, are not errors. While the engine records, the answer has a `request_id`, too.
         """
         started = time.perf_counter()
-        batch, k, exclude = self._checked(request)
-        trace = Trace() if request.get("explain") else None
+        batch, k, exclude = self.checked(request)
+        explain = bool(request.get("explain"))
+        trace = Trace() if explain or self._recorder is not None else None
         answer = self._answer(batch, k, exclude, trace)
         names = self.catalogue.items.ids
         items: list[dict[str, Any]] = []
@@ -88,10 +91,12 @@ class Engine:
                 "item_id": names.name(int(answer.item[row])),
                 "score": float(answer.cand["score"][row]),
             }
-            if trace is not None:
+            if trace is not None and explain:
                 entry["why"] = trace.why(int(answer.item[row]), list(self.pipeline.filters))
             items.append(entry)
+        named = {} if trace is None else self._recorded(request, batch, k, exclude, trace)
         return {
+            **named,
             "user_id": request.get("user_id"),
             "items": items,
             "time": int(batch.time[0]),
@@ -99,8 +104,32 @@ class Engine:
             "took_ms": round(1000 * (time.perf_counter() - started), 3),
         }
 
-    def _checked(self, request: Mapping[str, Any]) -> tuple[Batch, int, Array]:
-        """A request as a batch of one, how many items it wants, and the codes of those it does not want."""
+    def record(self, folder: str | Path, **options: Any) -> Recorder:
+        """From now on keep every answer to `recommend`, with all that the ranker saw, and every event that `track` is given: so that
+        `shortlist parity` can compute them again. Events from before are not there, so record from the start. options: those of
+        `Recorder`. Returns the recorder: flush or close it when done. BundleError for a folder with other things in it."""
+        self._recorder = Recorder(Path(folder), self.name, self.catalogue, **options)
+        return self._recorder
+
+    def _recorded(
+        self, request: Mapping[str, Any], batch: Batch, k: int, exclude: Array, trace: Trace
+    ) -> dict[str, Any]:  # fmt: skip
+        """The request's id in the record; nothing where there is none."""
+        if self._recorder is None:
+            return {}
+        assert trace.ranked is not None
+        assert trace.answer is not None
+        asked = {
+            "user_id": request.get("user_id"),
+            "time": int(batch.time[0]),
+            "context": dict(request.get("context") or {}),
+            "k": k,
+            "exclude": self.catalogue.items.ids.names(exclude).to_list(),
+        }
+        return {"request_id": self._recorder.request(self.state.count, asked, trace.ranked, trace.answer)}
+
+    def checked(self, request: Mapping[str, Any]) -> tuple[Batch, int, Array]:
+        """A request as a batch of one, how many items it wants, and the codes of those it does not want. ConfigError for a bad one."""
         unknown = set(request) - set(ASKED)
         if unknown:
             raise ConfigError(f"request: unknown field {sorted(unknown)[0]!r}; fields: {choices(ASKED)}")
@@ -192,7 +221,10 @@ class Engine:
         """Fold events in, in the order given: `{"user_id", "item_id", "event", "time", "value", ...context}`. New users and
         items are taken in. All are checked before any is: DataError names the first bad one. Returns how many were folded."""
         listed = list(events)
-        self.state.apply(self.encoded(listed))
+        columns, first = self.encoded(listed), self.state.count
+        self.state.apply(columns)
+        if self._recorder is not None:
+            self._recorder.events(first, columns)
         return len(listed)
 
     def encoded(self, events: Sequence[Mapping[str, Any]]) -> Columns:
@@ -255,7 +287,7 @@ class Engine:
 
     def trace(self, request: Mapping[str, Any], item_id: Any) -> dict[str, Any]:
         """Why an item is in the answer of a request, or why not: missed, filtered by whom, or at which place it was ranked."""
-        batch, k, exclude = self._checked(request)
+        batch, k, exclude = self.checked(request)
         code = self.catalogue.items.ids.code(item_id)
         if code < 0:
             return {"item_id": item_id, "found": False, "reason": "unknown item"}
