@@ -15,6 +15,7 @@ from shortlist.core.batch import Batch
 from shortlist.core.contracts import FitContext, Mask
 from shortlist.data.dataset import Dataset, read
 from shortlist.retrieve.cooccurrence import Cooccurrence
+from shortlist.retrieve.eals import Eals
 from shortlist.retrieve.ease import Ease
 from shortlist.retrieve.ials import Ials
 from shortlist.retrieve.itemknn import Itemknn
@@ -75,6 +76,8 @@ def ndcg(part: Any) -> float:
         (Random(), 0.0206),
         (Quorum(by="genres"), 0.0149),
         (Quorum(by="genres", least=50), 0.0575),
+        (Eals(), 0.2219),
+        (Eals(biases=True), 0.2175),
     ],
     ids=str,
 )
