@@ -119,6 +119,15 @@ def _distinct(offsets: Array, items: Array, has: Array, decay: float) -> tuple[A
     return out_offsets, out_items[:count].copy(), out_weights[:count].copy()
 
 
+# Reassociated sums are the same for every row of the same length, whatever stands around it.
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"}, error_model="numpy")
+def _dot(x: Array, y: Array, size: int) -> np.float32:
+    total = np.float32(0.0)
+    for c in range(size):
+        total += x[c] * y[c]
+    return total
+
+
 # Contraction alone: sums keep the order in which they are written, so a row's bits depend on nothing but itself.
 @njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
 def _compare(
@@ -156,14 +165,10 @@ def _compare(
             x, v = unit[item], vectors[item]
             if np.isnan(x[0]):
                 continue
-            square, product = np.float32(0.0), np.float32(0.0)
-            for c in range(d):
-                square += v[c] * v[c]
-                product += own[c] * v[c]
-            out[4, r] = np.sqrt(square)
+            out[4, r] = np.sqrt(_dot(v, v, d))
             if length == 0:
                 continue
-            out[3, r] = product
+            out[3, r] = _dot(own, v, d)
             for j in range(wide):
                 cosine[j] = np.float32(0.0)
             for c in range(0, four, 4):
@@ -175,11 +180,10 @@ def _compare(
                 x0, h0 = x[c], side[c]
                 for j in range(wide):
                     cosine[j] += x0 * h0[j]
-            best, mean = cosine[0], np.float32(0.0)
-            for j in range(length):
+            best = cosine[0]
+            for j in range(1, length):
                 best = max(best, cosine[j])
-                mean += weights[past[i] + j] * cosine[j]
             out[0, r] = best
-            out[1, r] = mean / total
+            out[1, r] = _dot(weights[past[i] : past[i + 1]], cosine, length) / total
             out[2, r] = cosine[0]
     return out

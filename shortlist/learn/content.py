@@ -17,11 +17,12 @@ from shortlist.learn import svd, text
 
 
 def shared(table: Table) -> list[str]:
-    """Category and tags columns with more than one value, which several rows share."""
+    """Category and tags columns with more than one value, each of them on two rows or more on average."""
     names = []
     for name in table.of_kind("category", "tags"):
-        size = len(table.columns[name].vocabulary or ())
-        if 1 < size <= max(2, table.listed // 2):
+        column = table.columns[name]
+        size, entries = len(column.vocabulary or ()), table.listed if column.codes is None else len(column.codes)
+        if 1 < size <= max(2, entries // 2):
             names.append(name)
     return names
 

@@ -23,9 +23,9 @@ from shortlist.retrieve._evidence import evidence
 
 @dataclass
 class AlsContent(Source):
-    """The loss of `ials` over the user x item matrix with one more row per attribute value or word, whose entries weigh `side` times its
-    TF-IDF, times sqrt(d of such entries per item) in all: an item is pulled towards its users and towards items like it. With
-    `fixed`, item vectors are the `d` strongest directions of the attributes and never move: one half-step from content to the user.
+    """The loss of `ials` over the user x item matrix with one more row per attribute value or word: an item's entries in them are its
+    TF-IDF row, scaled to sum to `side` events, so that it is pulled towards its users and towards items like it. With `fixed`,
+    item vectors are the `d` strongest directions of the attributes and never move: one half-step from content to the user.
 
     A request is folded in by one exact user step from its history. NaN in `full` for items with neither event nor attribute,
     and everywhere for a request without an item that has a vector.

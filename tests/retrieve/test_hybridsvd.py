@@ -1,0 +1,62 @@
+"""HybridSVD against the paper's own way: a Cholesky root of the whole similarity matrix, dense."""
+
+import numpy as np
+import pytest
+
+from shortlist.learn import content
+from shortlist.retrieve.hybridsvd import Hybridsvd, Root
+from shortlist.retrieve.puresvd import Puresvd
+from tests.retrieve import slow
+
+
+@pytest.mark.parametrize(("weight", "scale"), [(0.5, 1.0), (0.2, 0.5)])
+def test_scores(weight: float, scale: float) -> None:
+    """Any root of the similarity gives the same scores."""
+    part = Hybridsvd(d=5, weight=weight, scale=scale)
+    state = slow.ready(part)
+    x = slow.clicked()
+    events = x.sum(axis=0)
+    attributes = content.matrix(slow.small().catalogue.items, ["*"]).toarray()
+    assert attributes.shape[1] > 10  # categories and tags
+    s = (1 - weight) * np.eye(len(events)) + weight * attributes @ attributes.T
+    np.testing.assert_allclose(np.diag(s), 1.0)
+    root = np.linalg.cholesky(s)
+    scaled = x * np.sqrt(events) ** np.where(events > 0, scale - 1, 0)
+    w = np.linalg.svd(scaled @ root)[2][:5].T
+    asks, scored = root @ w, np.linalg.solve(root.T, w)
+    np.testing.assert_allclose(asks, s @ scored, atol=1e-8)
+    scored[events == 0] = (s @ scored)[events == 0]
+    batch = slow.small().requests(15)
+    got = slow.full_rows(part, state, batch)
+    answered = 0
+    for i, user in enumerate(batch.user.tolist()):
+        history = slow.recent(user)
+        if history:
+            np.testing.assert_allclose(got[i], scored @ asks[history].sum(axis=0), atol=1e-4)
+            answered += 1
+        else:
+            assert np.isnan(got[i]).all()
+    assert answered > 10
+
+
+def test_without_attributes_it_is_puresvd() -> None:
+    batch = slow.small().requests(15)
+    hybrid, pure = Hybridsvd(d=5, weight=0.0), Puresvd(d=5)
+    rows = [slow.full_rows(part, slow.ready(part), batch) for part in (hybrid, pure)]
+    known = slow.clicked().any(axis=0)
+    np.testing.assert_allclose(rows[0][:, known], rows[1][:, known], atol=1e-5)
+
+
+def test_the_root_is_one() -> None:
+    """Applied twice it is the similarity; undone it is nothing; items without attributes are like themselves only."""
+    rows = content.matrix(slow.small().catalogue.items, ["category"])
+    rows.data[rows.indptr[3] : rows.indptr[4]] = 0.0
+    rows.eliminate_zeros()
+    size = rows.shape[0] + 2
+    root = Root.of(rows, size, 0.4, 100)
+    wide = np.zeros((size, rows.shape[1]))
+    wide[:-2] = rows.toarray()
+    s = 0.6 * np.eye(size) + 0.4 * wide @ wide.T
+    s[[3, -2, -1], [3, -2, -1]] = 1.0
+    np.testing.assert_allclose(root.times(root.times(np.eye(size))), s, atol=1e-9)
+    np.testing.assert_allclose(root.times(root.times(np.eye(size)), inverse=True), np.eye(size), atol=1e-9)
