@@ -127,7 +127,7 @@ def unpack(heap: Array, count: int, ids: Array, scores: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _worst(heap: Array, bits: Array) -> np.float32:
+def worst(heap: Array, bits: Array) -> np.float32:
     """The score of a full heap's worst key."""
     word = heap[0] >> np.uint64(32)
     positive = (word & np.uint64(0x80000000)) != 0
@@ -155,18 +155,37 @@ def _listed(word: np.uint64, start: int, rows: Array) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _bounds(
-    small: Array, codes: Array, scales: Array, start: int, step: float, slack: float, totals: Array, uppers: Array
+def step_and_slack(query: Array, small: Array) -> tuple[np.float32, np.float32]:
+    """The query in int16, into small (padded d,), its step, and what makes `step * (small c) + slack`, times the row's scale, an upper
+    bound."""
+    d = len(query)
+    levels = min(32767.0, np.floor(2.0**31 / (128.0 * len(small))))  # the int32 sum cannot overflow
+    most, square = 0.0, 0.0
+    for c in range(d):
+        most = max(most, abs(np.float64(query[c])))
+        square += np.float64(query[c]) ** 2
+    step = np.float32(max(most / levels, LEAST))
+    for c in range(d):
+        level = np.rint(np.float64(query[c]) / np.float64(step))
+        small[c] = np.int16(min(max(level, -levels), levels))
+    # 1e-6: rounding of the bound itself in float32, a few units in the last place of |q| |x|.
+    slack = np.sqrt(square) * np.sqrt(np.float64(d)) * (0.5 + 127.0 * 1e-6) + np.float64(step) * 0.5 * 127.0 * d
+    return step, np.float32(slack * 1.0001)
+
+
+@njit(cache=True, nogil=True)
+def bounds(
+    small: Array, codes: Array, scales: Array, start: int, met: int, step: float, slack: float, totals: Array, uppers: Array
 ) -> np.float32:
-    """Upper bounds of 64 rows one after another, and the largest."""
+    """Upper bounds of `met` rows one after another, and the largest."""
     wide = codes.shape[1]
-    for j in range(64):
+    for j in range(met):
         total = np.int32(0)
         for c in range(0, wide, 64):
             total = np.int32(total + dot64(small, codes, start + j, c))
         totals[j] = total
     best = np.float32(-np.inf)
-    for j in range(64):  # apart from the sums, so that it becomes vector code
+    for j in range(met):  # apart from the sums, so that it becomes vector code
         upper = scales[start + j] * (step * np.float32(totals[j]) + slack)
         uppers[j] = upper
         best = upper if upper > best else best
@@ -174,7 +193,7 @@ def _bounds(
 
 
 @njit(cache=True, nogil=True)
-def _bounds_of(
+def bounds_of(
     small: Array, codes: Array, scales: Array, rows: Array, met: int, step: float, slack: float, uppers: Array
 ) -> np.float32:
     """The same of the first `met` listed rows."""
@@ -196,28 +215,15 @@ def scan_codes(
 ) -> None:
     """The best k of the rows in `words` for each query, by int8 bounds. queries (n, d), vectors (rows, d) float32, rows a multiple
     of 64; codes (rows, padded d) int8; out_ids (n, k) int32, out_scores (n, k) float32, k at least 1."""
-    n, d = queries.shape
-    wide = codes.shape[1]
-    root = np.sqrt(np.float64(d))
-    top_level = min(32767.0, np.floor(2.0**31 / (128.0 * wide)))  # the int32 sum cannot overflow
-    small = np.zeros(wide, dtype=np.int16)
+    n = len(queries)
+    small = np.zeros(codes.shape[1], dtype=np.int16)
     totals = np.empty(64, dtype=np.int32)
     uppers = np.empty(64, dtype=np.float32)
     rows = np.empty(65, dtype=np.int64)
     heap = np.empty(k, dtype=np.uint64)
     bits = np.zeros(1, dtype=np.uint32)
     for i in range(n):
-        most, square = 0.0, 0.0
-        for c in range(d):
-            most = max(most, abs(np.float64(queries[i, c])))
-            square += np.float64(queries[i, c]) ** 2
-        step = np.float32(max(most / top_level, LEAST))
-        for c in range(d):
-            level = np.rint(np.float64(queries[i, c]) / np.float64(step))
-            small[c] = np.int16(min(max(level, -top_level), top_level))
-        # The last term: rounding of the bound itself in float32, at most a few units in the last place of |q| |x|.
-        slack = np.sqrt(square) * root * (0.5 + 127.0 * 1e-6) + np.float64(step) * 0.5 * 127.0 * d
-        slack = np.float32(slack * 1.0001)
+        step, slack = step_and_slack(queries[i], small)
         threshold = np.float32(-np.inf)
         count = 0
         for w in range(len(words)):
@@ -231,9 +237,9 @@ def scan_codes(
             if not dense:
                 met = _listed(word, start, rows)
             if dense:
-                best = _bounds(small, codes, scales, start, step, slack, totals, uppers)
+                best = bounds(small, codes, scales, start, 64, step, slack, totals, uppers)
             else:
-                best = _bounds_of(small, codes, scales, rows, met, step, slack, uppers)
+                best = bounds_of(small, codes, scales, rows, met, step, slack, uppers)
             if best <= threshold:
                 continue
             for j in range(met):
@@ -244,7 +250,7 @@ def scan_codes(
                     continue
                 count = offer(heap, count, bits, score(queries[i], vectors[row]), row)
                 if count == k:
-                    threshold = _worst(heap, bits)
+                    threshold = worst(heap, bits)
         unpack(heap, count, out_ids[i], out_scores[i])
 
 
@@ -301,5 +307,5 @@ def scan_floats(
                     continue
                 count = offer(heap, count, bits, score(queries[i], vectors[row]), row)
                 if count == k:
-                    threshold = _worst(heap, bits)
+                    threshold = worst(heap, bits)
         unpack(heap, count, out_ids[i], out_scores[i])
