@@ -25,8 +25,8 @@ class Hybridsvd(Source):
     items, F their attributes as unit rows: R S^(1/2) = U diag(s) W', cut to d. A request's scores are x S^(1/2) W W' S^(-1/2), x its
     history (eq. 7 and 8 of the paper, for any root of S). weight 0 is PureSVD.
 
-    An item without an event, but with attributes, has the mean of the vectors of items like it, (S V)_i with V = S^(-1/2) W, so it can
-    be found. The root is made from the `rank` strongest directions of F and never takes items x items memory. NaN in `full` for
+    An item without an event, but with attributes, is scored by the mean of the vectors of the items like it, weighted by likeness, so it
+    can be found. The root is made from the `rank` strongest directions of F and never takes items x items memory. NaN in `full` for
     items with neither, and everywhere for a request without an item that has a vector.
     """
 
@@ -60,7 +60,8 @@ class Hybridsvd(Source):
         vectors, _ = svd.of_gram(lambda x: root.times(back @ (forth @ root.times(x))), size, self.d, ctx.seed)
         something = np.flatnonzero((events > 0) | root.filled)
         asks, scored = root.times(vectors), root.times(vectors, inverse=True)
-        scored[events == 0] = asks[events == 0]
+        new = np.flatnonzero((events == 0) & root.filled)
+        scored[new] = likened(known, scored, events > 0)[new]
         self.asks = svd.spread(asks[something], something, size)
         self.items = svd.spread(scored[something], something, size)
 
@@ -70,6 +71,19 @@ class Hybridsvd(Source):
         vectors = svd.project(asked.offsets, asked.items, asked.weights, self.asks)
         full = inner(vectors, self.items, len(state.catalogue.items))
         return Hits(*top(full, k, allowed), full)
+
+
+def likened(rows: sparse.csr_array, vectors: Array, known: Array) -> Array:
+    """(items, d) mean of the vectors of known items, weighted by the cosine of attributes; 0 where nothing is alike. A mean, not the
+    sum (S V)_i, which would put items like many others above all that people really met.
+
+    rows: (listed, terms) unit rows, not negative; vectors: (items, d); known: (items,) bool."""
+    listed = rows.shape[0]
+    whole = np.concatenate([vectors, np.ones((len(vectors), 1))], axis=1) * known[:, None]
+    out = np.zeros_like(vectors)
+    sums = rows @ (rows.T @ whole[:listed])
+    out[:listed] = sums[:, :-1] / np.maximum(sums[:, -1:], 1e-12)
+    return out
 
 
 @dataclass(frozen=True)

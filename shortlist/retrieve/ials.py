@@ -31,9 +31,8 @@ class Ials(Source):
     the penalty follows the weight of the events (`learn.als.strengths`). w = 1, or,
     with `weigh`, alpha * r or alpha * ln(1 + r / eps) (Hu 2008), r the pair's number of events or the sum of their values.
 
-    A request is folded in by one exact user step from its history, so a new user's first click already has a vector; histories
-    carry no values, so where values weigh, an item weighs there what it weighed on average in the fit. Items without an event have no vector:
-    NaN in `full`, as is everything for a request with no known item in its history.
+    A request is folded in by one exact user step from its history, weighed in the same way, so a new user's first click already has a
+    vector. Items without an event have none: NaN in `full`, as is everything for a request with no known item in its history.
     """
 
     d: int = param(64, "length of the vectors", low=1, high=1024)
@@ -55,7 +54,6 @@ class Ials(Source):
     diagonal: Array = fitted("(d,) float32: the diagonal of that Gram matrix")
     count: Array = fitted("(1,) int64: how many items have a vector")
     pairs: Array = fitted("(2,) float64: alpha0, the weight of a pair that did not happen, and the penalty")
-    typical: Array = fitted("(fitted items,) float32: the mean weight of the item's pairs")
 
     def fit(self, log: Log, ctx: FitContext) -> None:
         """Alternate for `epochs` passes."""
@@ -76,11 +74,6 @@ class Ials(Source):
         )
         self.items = np.full((size, self.d), np.nan, dtype=np.float32)
         self.items[known] = vectors
-        self.typical = np.full(size, self.alpha, dtype=np.float32)
-        entries = matrix.tocsc()
-        self.typical[known] = np.add.reduceat(np.append(entries.data, 0), entries.indptr[:-1])[: len(known)] / np.diff(
-            entries.indptr
-        )
 
     @property
     def loss(self) -> als.Loss:
@@ -110,20 +103,18 @@ class Ials(Source):
 
     def _weights(self, asked: Evidence, batch: Batch, state: State) -> Array:
         """What the items of the histories weigh, as the fit weighed them."""
-        if self.weigh == "count":
-            return asked.weights * als.confidence(counts(asked, batch, state, self.kinds), self.alpha, self.eps)
-        if self.weigh == "value":
-            inside = asked.items < len(self.typical)
-            weight: Array = asked.weights * self.typical[np.where(inside, asked.items, 0)]
-            return weight
-        return asked.weights * np.float32(self.alpha)
+        if not self.weigh:
+            return asked.weights * np.float32(self.alpha)
+        weights: Array = asked.weights * als.confidence(self._amounts(asked, batch, state), self.alpha, self.eps)
+        return weights
 
-
-def counts(asked: Evidence, batch: Batch, state: State, kinds: Array) -> Array:
-    """(entries,) float32: how often each item of the evidence is in its request's history."""
-    history = state.history(batch.user).of_kinds(kinds)
-    met = np.repeat(np.arange(batch.n) << 32, np.diff(history.offsets)) | history.items
-    wanted = np.repeat(np.arange(batch.n) << 32, np.diff(asked.offsets)) | asked.items
-    pairs, often = np.unique(met, return_counts=True)
-    found: Array = often[np.searchsorted(pairs, wanted)].astype(np.float32)
-    return found
+    def _amounts(self, asked: Evidence, batch: Batch, state: State) -> Array:
+        """(entries,) how often, or for how much, each item of the evidence is in its request's history."""
+        history = state.history(batch.user).of_kinds(self.kinds)
+        met = np.repeat(np.arange(batch.n) << 32, np.diff(history.offsets)) | history.items
+        wanted = np.repeat(np.arange(batch.n) << 32, np.diff(asked.offsets)) | asked.items
+        pairs, place = np.unique(met, return_inverse=True)
+        worth = np.maximum(np.nan_to_num(history.values), 0) if self.weigh == "value" else None
+        sums = np.bincount(place, worth, len(pairs))
+        found: Array = sums[np.searchsorted(pairs, wanted)]
+        return found

@@ -105,9 +105,9 @@ def test_dense_keeps_the_products() -> None:
 
 
 def test_given_vectors_become_unit_rows() -> None:
+    nan = [math.nan, math.nan]
     got = content.unit_rows(content.given(shop(), "place"))
-    nan = [np.nan, np.nan]
-    np.testing.assert_allclose(got, [[1, 0], [0, 1], nan, [0.6, 0.8], nan], rtol=1e-6)
+    np.testing.assert_allclose(got, np.array([[1.0, 0.0], [0.0, 1.0], nan, [0.6, 0.8], nan]), rtol=1e-6)
 
 
 class Encoder:

@@ -14,16 +14,21 @@ import pytest
 from shortlist.core.batch import Batch
 from shortlist.core.contracts import FitContext, Mask
 from shortlist.data.dataset import Dataset, read
+from shortlist.retrieve.als_content import AlsContent
+from shortlist.retrieve.content import Content
 from shortlist.retrieve.cooccurrence import Cooccurrence
 from shortlist.retrieve.eals import Eals
 from shortlist.retrieve.ease import Ease
+from shortlist.retrieve.hybridsvd import Hybridsvd
 from shortlist.retrieve.ials import Ials
 from shortlist.retrieve.itemknn import Itemknn
 from shortlist.retrieve.popular import Popular
+from shortlist.retrieve.puresvd import Puresvd
 from shortlist.retrieve.quorum import Quorum
 from shortlist.retrieve.random import Random
 from shortlist.retrieve.rp3beta import Rp3beta
 from shortlist.retrieve.slim import Slim
+from shortlist.retrieve.tensor import Tensor
 from shortlist.state.state import State
 from shortlist.testing.suite import told
 
@@ -68,7 +73,15 @@ def ndcg(part: Any) -> float:
         (Cooccurrence(last=0, recency=1.0), 0.1883),
         (Cooccurrence(norm="npmi", last=0, recency=1.0), 0.1087),
         (Ease(), 0.2072),
-        (Ials(), 0.2101),
+        (Ials(), 0.2202),
+        (Ials(alpha0=0.3, reg=0.03), 0.2101),
+        (Puresvd(d=32), 0.2052),
+        (Puresvd(d=32, scale=0.6), 0.2175),
+        (Hybridsvd(d=32), 0.2180),
+        (Content(), 0.0333),
+        (Content(combine="max"), 0.0386),
+        (AlsContent(), 0.2177),
+        (AlsContent(fixed=True), 0.0737),
         (Slim(), 0.2089),
         (Slim(neighbours=100), 0.2030),
         (Rp3beta(), 0.1924),
@@ -78,6 +91,8 @@ def ndcg(part: Any) -> float:
         (Quorum(by="genres", least=50), 0.0575),
         (Eals(), 0.2219),
         (Eals(biases=True), 0.2175),
+        (Tensor(mode="value"), 0.1772),
+        (Tensor(mode="value", good=4.0), 0.2105),
     ],
     ids=str,
 )

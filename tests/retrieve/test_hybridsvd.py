@@ -25,7 +25,9 @@ def test_scores(weight: float, scale: float) -> None:
     w = np.linalg.svd(scaled @ root)[2][:5].T
     asks, scored = root @ w, np.linalg.solve(root.T, w)
     np.testing.assert_allclose(asks, s @ scored, atol=1e-8)
-    scored[events == 0] = (s @ scored)[events == 0]
+    for new in np.flatnonzero(events == 0):
+        alike = attributes[events > 0] @ attributes[new]
+        scored[new] = alike @ scored[events > 0] / alike.sum()
     batch = slow.small().requests(15)
     got = slow.full_rows(part, state, batch)
     answered = 0

@@ -93,3 +93,39 @@ def test_every_pass_lowers_the_loss() -> None:
         losses.append((x * (scores - 1) ** 2).sum() + 0.2 * (scores**2).sum() + ridge)
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(("weigh", "alpha", "eps"), [("count", 2.0, 0.5), ("count", 0.5, 0.0), ("value", 0.1, 3.0)])
+def test_weights(weigh: str, alpha: float, eps: float) -> None:
+    """By how often, or for how much: in the passes and in the fold-in."""
+    part = Ials(d=4, epochs=3, reg=0.02, alpha0=0.2, weigh=weigh, alpha=alpha, eps=eps, event=("click", "purchase"))
+    state = slow.ready(part)
+    world = slow.small()
+    amounts = np.zeros((len(world.catalogue.users), len(world.catalogue.items)))
+    log = world.log.of_kinds(world.ctx.kinds(("click", "purchase")))
+    for user, item, value in zip(log.user.tolist(), log.item.tolist(), log.columns["value"].tolist(), strict=True):
+        amounts[user, item] += 1.0 if weigh == "count" else np.nan_to_num(value)
+    weights = alpha * (np.log(1 + amounts / eps) if eps else amounts)
+    users, items = np.flatnonzero(weights.any(axis=1)), np.flatnonzero(weights.any(axis=0))
+    assert len(np.unique(weights)) > 3
+    x = weights[np.ix_(users, items)]
+
+    def step(vectors: Array, row: Array) -> Array:
+        chosen = np.flatnonzero(row).tolist()
+        return solved(part, vectors, chosen, row[chosen].tolist())
+
+    v = rng(0, "ials").standard_normal((len(items), 4)) * (0.1 / np.sqrt(4))
+    for _ in range(3):
+        u = np.array([step(v, row) for row in x])
+        v = np.array([step(u, row) for row in x.T])
+    batch = world.requests(50)
+    got = slow.full_rows(part, state, batch)
+    answered = 0
+    for i, user in enumerate(batch.user.tolist()):
+        row = weights[user][items]
+        if user >= 0 and row.any():
+            np.testing.assert_allclose(got[i][items], v @ step(v, row), atol=2e-3)
+            answered += 1
+        else:
+            assert np.isnan(got[i]).all()
+    assert answered > 5
