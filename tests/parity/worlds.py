@@ -44,6 +44,7 @@ SOURCES: list[dict[str, Any]] = [
     {"type": "random", "quota": 4},
     {"type": "quorum", "least": 2, "top": 10, "quota": 8},
     {"type": "eals", "d": 6, "epochs": 3, "reg": 0.5, "biases": True, "quota": 10},
+    {"type": "tensor", "event": ["click", "cart"], "d": 6, "d_user": 6, "quota": 10},
 ]
 FILTERS: list[dict[str, Any]] = [
     {"type": "available"},
