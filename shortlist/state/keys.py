@@ -4,6 +4,7 @@ whose coldest keys make room for new ones."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -59,6 +60,11 @@ class Codes:
         """Slots of keys; -1 for a missing or unknown one."""
         return keys
 
+    @property
+    def live(self) -> int:
+        """Keys that have a slot: all codes up to the highest."""
+        return self.size
+
     def evict(self) -> Array:
         """Nothing ever has to go."""
         return np.zeros(0, dtype=np.int64)
@@ -105,7 +111,20 @@ class Hashed:
 
     def find(self, keys: Array) -> Array:
         """Slots of keys; -1 for a missing or unknown one."""
-        return _find(self._table, keys)
+        slots = np.empty(len(keys), dtype=np.int64)
+        _find(self._table, keys, slots)
+        return slots
+
+    def find_pairs(self, first: Array, second: Array, size: int) -> Array:
+        """(size,) slots of the packed pairs of two columns, one of which may be a single code."""
+        slots = np.empty(size, dtype=np.int64)
+        _find_pairs(self._table, first, second, slots)
+        return slots
+
+    @property
+    def live(self) -> int:
+        """Keys that have a slot now."""
+        return self.size - len(self._free)
 
     def evict(self) -> Array:
         """Forget the keys that were longest without an event. Their slots, to be cleared, will be given out again."""
@@ -196,20 +215,28 @@ def _insert(
     return len(keys), size, left
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _slot(table: Array, key: Any, capacity: int) -> Any:
+    spot = _spot(key, capacity)
+    while table[spot, 0] != EMPTY and table[spot, 0] != key:
+        spot = (spot + 1) & (capacity - 1)
+    return table[spot, 1]  # -1 where it is empty
+
+
+# Kernels of the request path write into an array that is handed in: to hand one out costs numba two microseconds.
 @njit(cache=True, nogil=True)
-def _find(table: Array, keys: Array) -> Array:
+def _find(table: Array, keys: Array, out: Array) -> None:
     capacity = len(table)
-    out = np.empty(len(keys), dtype=np.int64)
     for i in range(len(keys)):
-        out[i] = -1
-        if keys[i] < 0:
-            continue
-        spot = _spot(keys[i], capacity)
-        while table[spot, 0] != EMPTY and table[spot, 0] != keys[i]:
-            spot = (spot + 1) & (capacity - 1)
-        if table[spot, 0] == keys[i]:
-            out[i] = table[spot, 1]
-    return out
+        out[i] = _slot(table, keys[i], capacity) if keys[i] >= 0 else -1
+
+
+@njit(cache=True, nogil=True)
+def _find_pairs(table: Array, first: Array, second: Array, out: Array) -> None:
+    capacity, left, right = len(table), len(first) > 1, len(second) > 1
+    for i in range(len(out)):
+        a, b = np.int64(first[i if left else 0]), np.int64(second[i if right else 0])
+        out[i] = _slot(table, (a << 32) | b, capacity) if a >= 0 and b >= 0 else -1
 
 
 @njit(cache=True, nogil=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import Field, fields
+from typing import Any, NamedTuple, cast
 
 from shortlist.core.errors import ConfigError
 from shortlist.data.catalogue import Catalogue
+from shortlist.state.form import CLOCK
 from shortlist.state.keys import Hashed
-from shortlist.state.state import CLOCK, State
+from shortlist.state.state import State
 
 PLACE = 72  # bytes of a key in a hash table, at most
 
@@ -69,3 +71,35 @@ def afford(state: State, events: int, limit: int) -> None:
 
 def _size_text(number: int) -> str:
     return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
+
+
+class Held(NamedTuple):
+    """One aggregate: its name and key, bytes per slot, keys that have a slot, keys that went, and the bytes of its arrays that are
+    not by slot."""
+
+    name: str
+    by: tuple[str, ...]
+    bytes: int
+    keys: int
+    evicted: int
+    beside: int
+
+
+def held(state: State) -> list[Held]:
+    """What every aggregate holds now."""
+    made = []
+    for name, fold in state.folds.items():
+        table = state.slots()[fold.by]
+        beside = sum(getattr(fold, field.name).nbytes for field in fields(cast(Any, fold)) if _beside(field))
+        made.append(Held(name, fold.by, fold.bytes(), table.live, table.evicted, beside))
+    return made
+
+
+def _beside(field: Field[Any]) -> bool:
+    return bool(field.metadata.get("fitted")) and "slots" not in field.metadata
+
+
+def history_bytes(state: State) -> int:
+    """What the users' histories hold now."""
+    arrays = state._ring.arrays()
+    return int(arrays["users"].itemsize * len(state.catalogue.users) + arrays["pool"].itemsize * state._ring.used)

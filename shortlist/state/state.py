@@ -17,13 +17,13 @@ from shortlist.core.contracts import Fold, History
 from shortlist.core.errors import BundleError, ConfigError, DataError, choices
 from shortlist.core.rows import offsets_of
 from shortlist.data.catalogue import Catalogue
+from shortlist.state.form import Form
 from shortlist.state.history import Ring
-from shortlist.state.keys import KEYS, Codes, Hashed, joined
+from shortlist.state.keys import KEYS, Codes, Hashed
 
 NEVER = -(2**62)
 BLOCK = 1 << 15  # events per pass: the columns of a block stay in cache while every fold reads them
 FOLDED = ("user", "item", "time", "kind", "value", "position")  # what a fold may know of an event besides its key
-CLOCK = {"hour": (3600, 24, 0), "weekday": (86400, 7, 3)}  # unit, cycle, shift: 1 January 1970 was a Thursday
 
 
 class State:
@@ -44,6 +44,7 @@ class State:
         self.folds: dict[str, Fold] = {}
         self.now = NEVER
         self.count = 0  # events folded in: the log position
+        self._forms: dict[tuple[str, ...], Form] = {}
         self._slots: dict[tuple[str, ...], Codes | Hashed] = {}
         self._plan: dict[tuple[str, ...], dict[tuple[str, ...], list[Fold]]] = {}  # by key columns, then event kinds
         self._ring = Ring(history)
@@ -59,41 +60,14 @@ class State:
     def _keep(self, fold: Fold) -> None:
         if fold.name in self.folds:
             return
-        self._check(fold)
+        if fold.by not in self._forms:
+            self._forms[fold.by] = Form(fold.by, self.catalogue, fold.name)
+        self.catalogue.kind_codes(fold.kinds, fold.name)
         fold.bind(self.catalogue)
         self.folds[fold.name] = fold
         if fold.by not in self._slots:
             self._slots[fold.by] = Hashed(self._keys) if len(fold.by) > 1 else Codes()
         self._plan.setdefault(fold.by, {}).setdefault(fold.kinds, []).append(fold)
-
-    def _check(self, fold: Fold) -> None:
-        """Refuse a fold by a key that the data cannot give."""
-        lists = [name for name in fold.by if self._check_column(name, fold.name) == "tags"]
-        if len(lists) > 1:
-            raise ConfigError(f"{fold.name}: only one column of a key may hold lists; these do: {choices(lists)}")
-        self.catalogue.kind_codes(fold.kinds, fold.name)
-
-    def _check_column(self, name: str, place: str) -> str:
-        """The kind of a key's column, or a ConfigError."""
-        table, _, attribute = name.partition(".")
-        if attribute and table in ("item", "user", "last"):
-            columns = self._table(table)
-            kind = str(columns.column(attribute, place).kind)
-            fit = ("category", "tags") if table != "last" else ("category",)
-            if kind not in fit:
-                raise ConfigError(
-                    f"{place}: key {name!r} is a {kind} column; columns that may be keys: {choices(columns.of_kind(*fit))}"
-                )
-            return kind
-        if name not in ("item", "user", "last", *CLOCK) and name not in self.catalogue.context:
-            raise ConfigError(
-                f"{place}: unknown key {name!r}; choices: item, user, last, item.<attribute>, user.<attribute>, "
-                f"last.<attribute>, hour, weekday, context columns: {choices(self.catalogue.context)}"
-            )
-        return "category"
-
-    def _table(self, title: str) -> Any:
-        return self.catalogue.users if title == "user" else self.catalogue.items
 
     def apply(self, events: Columns) -> None:
         """Fold events in, in the order given, which becomes log order. Columns as in `Log`; codes may be new, times may be
@@ -196,84 +170,75 @@ class State:
 
     def _event_keys(self, by: tuple[str, ...], events: Columns, previous: Array) -> tuple[Array, Array | None]:
         """(e,) keys of events; with a column of lists, one per entry, and the event that each is of."""
-        codes = {"item": events["item"], "user": events["user"], "last": previous}
-        return self._keyed(by, codes, events, events["time"], len(events["time"]))
-
-    def _keyed(
-        self, by: Sequence[str], codes: Columns, context: Columns, time: Array, size: int
-    ) -> tuple[Array, Array | None]:
-        """Keys of things given by their item, user and last codes, context and time, each (size,)."""
-        parts: list[Array] = []
-        rows: Array | None = None
-        entries: Array | None = None
-        for name in by:
-            table, _, attribute = name.partition(".")
-            if attribute and table in codes:
-                column = self._table(table).column(attribute)
-                if column.kind == "tags":
-                    offsets, entries = self._table(table).tags(attribute, codes[table])
-                    rows = np.repeat(np.arange(size), np.diff(offsets))
-                    parts.append(entries)
-                else:
-                    parts.append(column.values[codes[table]])
-            elif name in codes:
-                parts.append(codes[name])
-            elif name in self.catalogue.context:
-                parts.append(context[name] if name in context else np.full(size, -1, dtype=np.int32))
-            else:
-                unit, cycle, shift = CLOCK[name]
-                parts.append((time // unit + shift) % cycle)
-        if rows is None:
-            return joined(parts, size), None
-        return joined([part if part is entries else part[rows] for part in parts], len(rows)), rows
+        things = {"item": events["item"], "user": events["user"], "last": previous}
+        return self._forms[by].keys(things, events, events["time"], len(events["time"]))
 
     def keys(self, by: Sequence[str], batch: Batch) -> Array:
         """(m,) int64 keys of a batch's candidate rows for aggregates by these columns; -1 where any is missing. Not for columns of
         lists."""
-        keys, _, spread = self._batch_keys(tuple(by), batch)
-        return batch.spread(keys) if spread else keys
+        form = Form(tuple(by), self.catalogue, "keys")
+        keys, _ = self._batch_keys(form, batch)
+        return keys if form.of_item else batch.spread(keys)
 
-    def _batch_keys(self, by: tuple[str, ...], batch: Batch) -> tuple[Array, Array | None, bool]:
-        """Keys of candidate rows, the row of each where a column holds lists; or, where nothing depends on the item, of requests
-        (True)."""
-        last = self._last(batch) if any(name.partition(".")[0] == "last" for name in by) else batch.user
-        if not any(name.partition(".")[0] == "item" for name in by):
-            codes = {"user": batch.user, "last": last, "item": batch.user}
-            return *self._keyed(by, codes, batch.req, batch.time, batch.n), True
-        codes = {"item": batch.item, "user": batch.user, "last": last}
-        request = {name.partition(".")[0] for name in by} - {"item"}
-        if request & {"user", "last"}:
-            codes = {name: batch.spread(column) if name != "item" else column for name, column in codes.items()}
-        context = {name: batch.spread(batch.req[name]) for name in request if name in batch.req and name not in codes}
-        time = batch.spread(batch.time) if request & set(CLOCK) else batch.time
-        return *self._keyed(by, codes, context, time, batch.m), False
+    def _batch_keys(self, form: Form, batch: Batch) -> tuple[Array, Array | None]:
+        """Keys of candidate rows; of requests where nothing depends on the item. With lists, also whose entry each is."""
+        last = self._last(batch) if form.of_last else batch.user
+        if not form.of_item:
+            things = {"user": batch.user, "last": last, "item": last}
+            return form.keys(things, batch.req, batch.time, batch.n)
+        if not form.of_request:
+            return form.keys({"item": batch.item}, {}, batch.time, batch.m)
+        things = {"item": batch.item, "user": batch.spread(batch.user), "last": batch.spread(last)}
+        context = {name: batch.spread(batch.req[name]) for name in self.catalogue.context if name in batch.req}
+        return form.keys(things, context, batch.spread(batch.time), batch.m)
 
     def _last(self, batch: Batch) -> Array:
         """(n,) the newest item of each request's user, -1 = none."""
         inside = (batch.user >= 0) & (batch.user < len(self._previous))
         return np.where(inside, self._previous[np.where(inside, batch.user, 0)], np.int32(-1))
 
+    def _batch_slots(self, by: tuple[str, ...], batch: Batch) -> tuple[Array, Array | None]:
+        """Slots of what `_batch_keys` gives, looked up once per batch."""
+        place = (id(self), self.count, by)
+        found: tuple[Array, Array | None] | None = batch.memo.get(place)
+        if found is None:
+            form, table = self._forms[by], self._slots[by]
+            if batch.n == 1 and form.lists < 0 and len(by) == 2 and form.of_item and form.of_request:
+                found = self._pair_slots(form, batch, table), None
+            else:
+                keys, rows = self._batch_keys(form, batch)
+                found = table.find(keys), rows
+            batch.memo[place] = found
+        return found
+
+    def _pair_slots(self, form: Form, batch: Batch, table: Any) -> Array:
+        """One request's slots by a column of its own and one of the item, without a key being written down."""
+        last = self._last(batch) if form.of_last else batch.user
+        things = {"item": batch.item, "user": batch.user, "last": last}
+        first, second = (part.codes(things, batch.req, batch.time, 1) for part in form.parts)
+        slots: Array = table.find_pairs(first, second, batch.m)
+        return slots
+
     def values(self, aggregate: str, batch: Batch) -> Array:
         """An aggregate of a batch's candidates, as of each request: (readings, m) float32. By a column of lists, the mean over the
         candidate's entries, as far as they have a reading; NaN where it has no entry."""
         fold = self.fold(aggregate)
-        place = ("slots", id(self), self.count, fold.by)
-        if place not in batch.memo:
-            keys, rows, spread = self._batch_keys(fold.by, batch)
-            batch.memo[place] = self._slots[fold.by].find(keys), rows, spread
-        slots, rows, spread = batch.memo[place]
-        time = batch.time
-        if batch.n != 1 and not spread:
-            time = batch.memo.setdefault("time", batch.spread(time))
-            time = time if rows is None else time[rows]
+        slots, rows = self._batch_slots(fold.by, batch)
+        of_item = self._forms[fold.by].of_item
+        time, n = batch.time, batch.n
+        if n != 1 and of_item:
+            if "time" not in batch.memo:
+                batch.memo["time"] = batch.spread(time)
+            time = batch.memo["time"]
+        if rows is not None and n != 1:
+            time = time[rows]
         read = fold.read(slots, time, self.now)
         if rows is not None:
-            size = batch.n if spread else batch.m
-            read = _averaged(read, offsets_of(np.bincount(rows, minlength=size)))
-        out = read.astype(np.float32)
-        if not spread:
+            read = _averaged(read, offsets_of(np.bincount(rows, minlength=batch.m if of_item else n)))
+        out: Array = read.astype(np.float32)
+        if of_item:
             return out
-        return np.repeat(out, batch.m, axis=1) if batch.n == 1 else out[:, batch.owner]
+        return out.repeat(batch.m, axis=1) if n == 1 else out[:, batch.owner]
 
     def slots(self) -> dict[tuple[str, ...], Codes | Hashed]:
         """The table of slots of every key."""

@@ -23,7 +23,9 @@ class Count(Slotted):
 
     def read(self, slots: Array, times: Array, now: int) -> Array:
         """(1, r) float64; 0 for a key never met."""
-        return _read(self.sums, slots)
+        out = np.zeros((1, len(slots)))
+        _read(self.sums, slots, out)
+        return out
 
 
 @njit(cache=True, nogil=True)
@@ -39,10 +41,8 @@ def _update(sums: Array, slots: Array, values: Array, weigh: bool) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _read(sums: Array, slots: Array) -> Array:
-    out = np.zeros((1, len(slots)))
+def _read(sums: Array, slots: Array, out: Array) -> None:
     for i in range(len(slots)):
         slot = slots[i]
         if 0 <= slot < len(sums):
             out[0, i] = sums[slot]
-    return out

@@ -46,7 +46,9 @@ class Decay(Slotted):
 
     def read(self, slots: Array, times: Array, now: int) -> Array:
         """(h, r) float64 decayed counts at times (r,) or (1,); 0 for a key never met."""
-        return _read(self.sums, self.origin, slots, times, now, self.lives)
+        out = np.zeros((len(self.lives), len(slots)))
+        _read(self.sums, self.origin, slots, times, now, self.lives, out)
+        return out
 
     def scan(self, size: int, time: int, now: int) -> Array:
         """(size,) float32 decayed counts of slots 0 to size - 1 at one moment, by the first half-life: what `read` gives, without
@@ -84,8 +86,7 @@ def _update(sums: Array, origin: Array, slots: Array, times: Array, values: Arra
 
 
 @njit(cache=True, nogil=True)
-def _read(sums: Array, origin: Array, slots: Array, times: Array, now: int, lives: Array) -> Array:
-    out = np.zeros((len(lives), len(slots)))
+def _read(sums: Array, origin: Array, slots: Array, times: Array, now: int, lives: Array, out: Array) -> None:
     last_time, scales = np.int64(-(2**62)), np.zeros(len(lives))
     one = len(times) == 1
     for i in range(len(slots)):
@@ -100,4 +101,3 @@ def _read(sums: Array, origin: Array, slots: Array, times: Array, now: int, live
         for j in range(len(lives)):
             if sums[slot, j] != 0.0:
                 out[j, i] = sums[slot, j] * scales[j]
-    return out

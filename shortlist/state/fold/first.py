@@ -24,7 +24,9 @@ class First(Slotted):
 
     def read(self, slots: Array, times: Array, now: int) -> Array:
         """(1, r) float64 seconds since the first event, at times (r,) or (1,); NaN for a key never met."""
-        return _read(self.times, slots, times)
+        out = np.full((1, len(slots)), np.nan)
+        _read(self.times, slots, times, out)
+        return out
 
 
 @njit(cache=True, nogil=True)
@@ -36,11 +38,9 @@ def _update(first: Array, slots: Array, times: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _read(first: Array, slots: Array, times: Array) -> Array:
-    out = np.full((1, len(slots)), np.nan)
+def _read(first: Array, slots: Array, times: Array, out: Array) -> None:
     one = len(times) == 1
     for i in range(len(slots)):
         slot = slots[i]
         if 0 <= slot < len(first) and first[slot] < NEVER:
             out[0, i] = max((times[0] if one else times[i]) - first[slot], 0)
-    return out

@@ -96,9 +96,9 @@ class Rate(Slotted):
 
     def read(self, slots: Array, times: Array, now: int) -> Array:
         """(h, r) float64 rates at times (r,) or (1,); the base for a key never met."""
-        return _read(
-            self.sums, self.totals, self.origin, slots, times, now, self.lives, self.prior, self.when, self.wait
-        )
+        out = np.zeros((len(self.lives), len(slots)))
+        _read(self.sums, self.totals, self.origin, slots, times, now, self.lives, self.prior, self.when, self.wait, out)
+        return out
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -165,9 +165,8 @@ def _place(row: Array, moment: float, when: int, wait: float) -> int:
 @njit(cache=True, nogil=True)
 def _read(
     sums: Array, totals: Array, origin: Array, slots: Array, times: Array, now: int, lives: Array, prior: float, when: int,
-    wait: float,
-) -> Array:  # fmt: skip
-    out = np.zeros((len(lives), len(slots)))
+    wait: float, out: Array,
+) -> None:  # fmt: skip
     base = np.zeros(len(lives))
     for j in range(len(lives)):
         if totals[2 * j + 1] > 0.0:
@@ -199,4 +198,3 @@ def _read(
                 out[j, i] = (above * scales[j] + prior * base[j]) / (below * scales[j] + prior)
             elif below > 0.0:
                 out[j, i] = above / below  # both fade alike
-    return out

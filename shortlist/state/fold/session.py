@@ -39,7 +39,9 @@ class Session(Slotted):
 
     def read(self, slots: Array, times: Array, now: int) -> Array:
         """(5, r) float64 at times (r,) or (1,)."""
-        return _read(self.runs, slots, times, now, seconds(self.gap))
+        out = np.zeros((5, len(slots)))
+        _read(self.runs, slots, times, now, seconds(self.gap), out)
+        return out
 
 
 @njit(cache=True, nogil=True)
@@ -55,8 +57,7 @@ def _update(runs: Array, slots: Array, times: Array, gap: float) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _read(runs: Array, slots: Array, times: Array, now: int, gap: float) -> Array:
-    out = np.zeros((5, len(slots)))
+def _read(runs: Array, slots: Array, times: Array, now: int, gap: float, out: Array) -> None:
     one = len(times) == 1
     for i in range(len(slots)):
         slot = slots[i]
@@ -73,4 +74,3 @@ def _read(runs: Array, slots: Array, times: Array, now: int, gap: float) -> Arra
         out[1, i] = time - row[3]
         if row[0] > 1:
             out[2, i] = (row[2] - row[3]) / (row[0] - 1)
-    return out
