@@ -10,10 +10,15 @@ from shortlist.pipeline.config import Recipe, read
 
 
 def recipe_at(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in a file; a bare word such as `generic` is one that comes with Shortlist, unless it is a file here."""
+    """The recipe in a file, or one that comes with Shortlist: see `recipe_file`."""
+    return read(recipe_file(path), overrides)
+
+
+def recipe_file(path: Path) -> Path:
+    """The file of a recipe; a bare word such as `generic` is one that comes with Shortlist, unless it is a file here."""
     if not path.suffix and path.parent == Path() and not path.exists():
-        path = built_in(path.name)
-    return read(path, overrides)
+        return built_in(path.name)
+    return path
 
 
 def data_for(recipe: Recipe, spec: str) -> Dataset:
