@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from shortlist.cli.output import say, table
+from shortlist.experiment.report import GIVEN
 from shortlist.experiment.verdict import judge
 
 LOSSES = ("hit", "missed", "filtered", "misranked", "ruled_out")
@@ -18,10 +19,11 @@ def show(out: Path, metrics: Mapping[str, Any], elapsed: float) -> None:
     verdict = judge(metrics, funnel)
     table(systems(metrics, verdict.metric), "Systems")
     say()
-    table(sources(funnel), "Sources: what each brings into the pool")
-    say()
-    table(losses(funnel), "Funnel: where the targets went, as shares of all")
-    say()
+    if funnel.get("candidates") != "impressions":
+        table(sources(funnel), "Sources: what each brings into the pool")
+        say()
+        table(losses(funnel), "Funnel: where the targets went, as shares of all")
+        say()
     say(verdict.headline)
     for reason in (*verdict.reasons, *details.get("notes", ())):
         say(f"- {reason}")
@@ -30,14 +32,19 @@ def show(out: Path, metrics: Mapping[str, Any], elapsed: float) -> None:
 
 
 def systems(metrics: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """A row per system, the pipeline first: the figure called `name`, and its interval."""
+    """A row per system, the pipeline first: the figure called `name`, and its interval; of given impressions all their figures."""
     order = sorted(metrics["systems"], key=lambda system: system != "pipeline")
     rows = []
     for system in order:
         figure = metrics["systems"][system].get(name)
-        if figure is not None:
+        if figure is not None and figure["value"] is not None:
             interval = f"[{figure['low']:.4f}, {figure['high']:.4f}]" if figure.get("low") is not None else ""
-            rows.append({"system": system, name: float(figure["value"]), "95% interval": interval})
+            row = {"system": system, name: float(figure["value"]), "95% interval": interval}
+            for other in GIVEN if name in GIVEN else ():
+                if other != name:
+                    value = metrics["systems"][system].get(other, {}).get("value")
+                    row[other] = "" if value is None else float(value)
+            rows.append(row)
     return rows
 
 

@@ -37,6 +37,20 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """What was shown at each of n requests: request i owns `offsets[i]:offsets[i + 1]`."""
+
+    offsets: Array  # int64, n + 1
+    items: Array  # int32, distinct within a request, in the order in which they were logged
+    position: Array | None = None  # int32 place on the slate, -1 where the log does not say; None without such a column
+
+    def take(self, rows: Array) -> Shown:
+        """Of some requests, by index, in that order."""
+        offsets, index = _ragged(self.offsets, rows)
+        return Shown(offsets, self.items[index], None if self.position is None else self.position[index])
+
+
+@dataclass(frozen=True)
 class Requests:
     """Who asks, when, at which log position, and what the right answers were. All columns in log order of asking.
 
@@ -50,18 +64,17 @@ class Requests:
     items: Array
     grades: Array
     event: Array  # (n,) log position of the event that the request stands for, -1 for a whole window
+    shown: Shown | None = None  # the candidates, where they are given; the targets are some of them
 
     def __len__(self) -> int:
         return len(self.user)
 
     def take(self, rows: Array) -> Requests:
         """Some requests, by index, in that order."""
-        counts = np.diff(self.offsets)[rows]
-        offsets = offsets_of(counts)
-        index = np.repeat(self.offsets[:-1][rows] - offsets[:-1], counts) + np.arange(offsets[-1])
+        offsets, index = _ragged(self.offsets, rows)
         return Requests(
             self.user[rows], self.time[rows], self.position[rows], offsets, self.items[index], self.grades[index],
-            self.event[rows],
+            self.event[rows], None if self.shown is None else self.shown.take(rows),
         )  # fmt: skip
 
 
@@ -298,6 +311,18 @@ class Timeline:
             log.user[chosen], log.time[chosen], chosen.astype(np.int64), np.arange(n + 1, dtype=np.int64),
             log.item[chosen], np.ones(n, dtype=np.float32), chosen.astype(np.int64),
         )  # fmt: skip
+
+
+def _ragged(offsets: Array, rows: Array) -> tuple[Array, Array]:
+    """Offsets and entry indices of some runs, by index, in that order."""
+    counts = np.diff(offsets)[rows]
+    taken = offsets_of(counts)
+    return taken, np.repeat(offsets[:-1][rows] - taken[:-1], counts) + np.arange(taken[-1])
+
+
+def drawn(data: Dataset, users: Array, there: Array, most: int, seed: int) -> Array:
+    """(len,) bool: rows whose user is among at most `most` (0 = all) of those of the rows `there`, drawn as for any window."""
+    return np.isin(users, _chosen(data, np.unique(users[there]), most, np.random.default_rng(seed)))
 
 
 def _chosen(data: Dataset, users: Array, most: int, draw: np.random.Generator) -> Array:

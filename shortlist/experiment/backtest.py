@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from shortlist.core import rows
-from shortlist.core.batch import Array, Batch
+from shortlist.core.batch import Array, Batch, concat
 from shortlist.core.contracts import silent
 from shortlist.core.errors import ConfigError
 from shortlist.core.files import whole_folder
@@ -23,9 +23,10 @@ from shortlist.core.units import iso, moment
 from shortlist.core.units import seconds as length_of
 from shortlist.data.dataset import Dataset
 from shortlist.data.timeline import Requests, Split
-from shortlist.experiment import report
+from shortlist.experiment import exposures, given, report
 from shortlist.experiment.examples import examples
-from shortlist.experiment.fit import Fitted, fit, positive_kinds
+from shortlist.experiment.exposures import OVERALL, RATE, Scored
+from shortlist.experiment.fit import Fitted, fit, labelled, positive_kinds
 from shortlist.experiment.funnel import Funnel
 from shortlist.experiment.replay import batches
 from shortlist.metric import beyond
@@ -69,6 +70,7 @@ class Window:
     fitted: Fitted
     stages: dict[str, float]  # seconds per stage while answering
     seconds: dict[str, float] = field(default_factory=dict)  # fit and recommend
+    scored: Scored | None = None  # every exposure, where impressions are given
 
 
 def backtest(
@@ -91,7 +93,9 @@ def backtest(
             recipe = _fresh(recipe)
         if look is not None:
             look(windows[-1].fitted)
-        measured = Measured.of(windows, data, recipe)
+        measured = (
+            Measured.given(windows, data, recipe) if given.is_given(recipe) else Measured.of(windows, data, recipe)
+        )
         seconds = {
             "fit": sum(w.seconds["fit"] for w in windows),
             "recommend": sum(w.seconds["recommend"] for w in windows),
@@ -129,13 +133,18 @@ def _window(recipe: Recipe, data: Dataset, splits: list[Split], progress: Callab
     started = time.perf_counter()
     test = splits[-1]
     kinds = data.catalogue.kind_codes(positive_kinds(recipe, data))
-    requests = recipe.timeline.requests(data, test, kinds, most=recipe.evaluate.users, seed=recipe.evaluate.seed)
+    most, seed = recipe.evaluate.users, recipe.evaluate.seed
+    if given.is_given(recipe):
+        requests = given.requests(recipe, data, test, kinds, users=most, seed=seed)
+    else:
+        requests = recipe.timeline.requests(data, test, kinds, most=most, seed=seed)
     if not len(requests):
-        raise ConfigError(f"timeline.test: no positive event at or after {iso(test.cut)}: nothing to measure")
+        what = f"event of kind {recipe.data.impression!r}" if given.is_given(recipe) else "positive event"
+        raise ConfigError(f"timeline.test: no {what} at or after {iso(test.cut)}: nothing to measure")
     fitted = fit(recipe, data, progress, splits)
     fit_seconds = time.perf_counter() - started
     started = time.perf_counter()
-    window = _answered(fitted, requests, test, progress)
+    window = (_ranked if given.is_given(recipe) else _answered)(fitted, requests, test, progress)
     window.seconds = {"fit": fit_seconds, "recommend": time.perf_counter() - started}
     return window
 
@@ -151,8 +160,9 @@ def _answered(fitted: Fitted, requests: Requests, split: Split, progress: Callab
     warm, answers = [], []
     training = recipe.timeline.training(data, split)
     for first, last, batch in batches(
-        replay, requests, data, recipe.data.context, recipe.pipeline.chunk, progress, f"test {iso(split.cut)}"
-    ):
+        replay, requests, data, recipe.data.context, recipe.pipeline.chunk, progress, f"test {iso(split.cut)}",
+        recipe.state.freeze,
+    ):  # fmt: skip
         trace = Trace(seconds=seconds, whole=False)
         answer = pipeline.recommend(batch, replay.state, most, trace)
         systems["pipeline"].add(answer, most)
@@ -170,6 +180,46 @@ def _answered(fitted: Fitted, requests: Requests, split: Split, progress: Callab
         split, requests, systems, funnel, np.concatenate(warm), known, int((known > 0).sum()), pl.concat(answers), fitted,
         seconds,
     )  # fmt: skip
+
+
+def _ranked(fitted: Fitted, requests: Requests, split: Split, progress: Callable[..., Iterable[Any]]) -> Window:
+    """Every exposure scored, with the state as of its own position; and the two baselines."""
+    recipe, data, pipeline = fitted.recipe, fitted.data, fitted.pipeline
+    trace = Trace(whole=False)
+    parts = []
+    for first, last, batch in given.featured(
+        pipeline, fitted.replay, requests, data, recipe, progress, f"test {iso(split.cut)}", trace
+    ):
+        with trace.timed("rank"):
+            score = pipeline.score(batch)
+        names = ("item", "position", *(f"score_{name}" for name in pipeline.sources))
+        kept = {name: batch.cand[name] for name in names if name in batch.cand}
+        window = np.full(batch.n, split.cut, dtype=np.int64)
+        kept |= {"label": labelled(batch, requests, first, last), "score": score}
+        parts.append(Batch({**batch.req, "window": window}, batch.offsets, kept))
+    batch = concat(parts)
+    kinds = data.catalogue.kind_codes(positive_kinds(recipe, data))
+    rate = given.item_rates(recipe, data, kinds, batch)
+    overall = np.full(batch.m, given.overall_rate(recipe, data, kinds, split))
+    sources = {f"source:{name}": batch.cand[f"score_{name}"] for name in pipeline.sources}
+    scored = Scored(
+        batch,
+        {"pipeline": batch.cand["score"], **sources, RATE: rate, OVERALL: overall},
+        {RATE: rate, OVERALL: overall},
+    )
+    if fitted.scale is not None:
+        scored.chances = {"pipeline": fitted.scale.probability(batch.cand["score"]), **scored.chances}
+    ordered = batch.with_columns({"probability": scored.chances["pipeline"]} if fitted.scale is not None else {})
+    ordered = ordered.take(rows.order(batch, batch.cand["score"]))
+    funnel = Funnel([], recipe.evaluate.k[0])
+    funnel.add_given(ordered)
+    answers = answered(ordered, data, [], split).with_columns(label=pl.Series(ordered.cand["label"]))
+    if fitted.scale is not None:
+        answers = answers.with_columns(probability=pl.Series(ordered.cand["probability"].astype(np.float32)))
+    nothing = np.zeros(0)
+    return Window(
+        split, requests, {}, funnel, batch.req["warm"], nothing, 0, answers, fitted, trace.seconds, scored=scored
+    )
 
 
 def own_order(pool: Batch, name: str) -> Batch:
@@ -250,6 +300,50 @@ class Measured:
         )
         return cls(len(users), systems, differences, table, _by_window(windows, values, names, users, times))
 
+    @classmethod
+    def given(cls, windows: list[Window], data: Dataset, recipe: Recipe) -> Measured:
+        """The same where impressions are given: figures over all exposures of all windows."""
+        every = _joined(windows)
+        ks, resamples, seed = recipe.evaluate.k, recipe.evaluate.resamples, recipe.seed
+        systems, differences = exposures.measured(every, ks, resamples, seed)
+        batch = every.batch
+        columns = {
+            f"{name}/{metric}": column.astype(np.float32)
+            for name in every.scores
+            for metric, column in exposures.table_columns(every, name, ks).items()
+        }
+        table = pl.DataFrame(
+            {
+                "window": batch.req["window"],
+                "user_id": data.catalogue.users.ids.names(batch.user),
+                "time": batch.time,
+                "slice": np.where(batch.req["warm"], "warm", "cold"),
+                "targets": np.bincount(batch.owner[every.label > 0], minlength=batch.n).astype(np.int32),
+                **columns,
+            }
+        )
+        parts = []
+        for window in windows if len(windows) > 1 else ():
+            assert window.scored is not None
+            own = exposures.measured(window.scored, ks, resamples, seed)[0] if window.scored.both() else {}
+            parts.append({"from": iso(window.split.cut), "requests": len(window.requests), "systems": own})
+        if len(windows) == 1:
+            parts = [{"from": iso(windows[0].split.cut), "requests": batch.n, "systems": systems}]
+        return cls(batch.n, systems, differences, table, parts)
+
+
+def _joined(windows: list[Window]) -> Scored:
+    """The exposures of all windows. Probabilities only of systems that have them in every one."""
+    parts = [window.scored for window in windows if window.scored is not None]
+    if len(parts) == 1:
+        return parts[0]
+    common = [name for name in parts[0].chances if all(name in part.chances for part in parts)]
+    return Scored(
+        concat([part.batch for part in parts]),
+        {name: np.concatenate([part.scores[name] for part in parts]) for name in parts[0].scores},
+        {name: np.concatenate([part.chances[name] for part in parts]) for name in common},
+    )
+
 
 def _mean(values: Array) -> Array:
     """(columns,) means of (requests, columns) without NaN; NaN where there is nothing else."""
@@ -307,7 +401,7 @@ def _timeline(recipe: Recipe, splits: list[list[Split]], data: Dataset) -> dict[
     about = {
         "split": recipe.timeline.split,
         "leaks_across_users": recipe.timeline.split == "last",
-        "labels": recipe.timeline.labels,
+        "labels": "next" if given.is_given(recipe) else recipe.timeline.labels,
         "train_from": recipe.timeline.train_from or iso(int(log.time[0])),
     }
     if recipe.timeline.split == "last":  # no cut-off is everybody's: from the first answer to the last
@@ -326,7 +420,7 @@ def _timeline(recipe: Recipe, splits: list[list[Split]], data: Dataset) -> dict[
 
 def _funnel(windows: list[Window]) -> dict[str, Any]:
     """The funnel over all windows, with the newest window's guard."""
-    joined = Funnel(windows[0].funnel.names, windows[0].funnel.k)
+    joined = Funnel(windows[0].funnel.names, windows[0].funnel.k, given=windows[0].funnel.given)
     seconds: dict[str, float] = {}
     for window in windows:
         for name, parts in window.funnel.columns.items():
@@ -353,9 +447,11 @@ def _details(windows: list[Window], measured: Measured, data: Dataset) -> dict[s
         notes.insert(
             0, "Leave-one-out leaks across users (others' later events are known): for comparison with papers only."
         )
+    shown = {} if windows[0].scored is None else {"reliability": exposures.diagram(_joined(windows))}
     return {
         "importance": last.importance,
         "learning": last.curves,
+        **shown,
         "windows": measured.windows,
         "notes": [*notes, *data.notes],
         "examples": examples(windows[-1].answers, last),

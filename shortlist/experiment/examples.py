@@ -13,6 +13,7 @@ from shortlist.experiment.fit import Fitted
 
 USERS = 4
 PAST = 8
+MOST = 10
 
 
 def examples(answers: pl.DataFrame, fitted: Fitted) -> list[dict[str, Any]]:
@@ -25,6 +26,9 @@ def examples(answers: pl.DataFrame, fitted: Fitted) -> list[dict[str, Any]]:
         if len(past.items) < 3:
             continue
         own = answers.filter(pl.col("user_id") == name)
+        given = "label" in own.columns
+        if given:  # impressions, each perhaps a request of its own: those of all, the best first
+            own = own.sort("score", descending=True, maintain_order=True).head(MOST)
         items = catalogue.items.ids.codes(own["item_id"])
         shown = [
             {"item": str(item), "title": title, "source": source, "score": round(float(score), 4)}
@@ -32,6 +36,8 @@ def examples(answers: pl.DataFrame, fitted: Fitted) -> list[dict[str, Any]]:
                 own["item_id"], titles(catalogue.items, items), own["source"], own["score"], strict=True
             )
         ]
+        if given:
+            shown = [{**entry, "hit": hit} for entry, hit in zip(shown, (own["label"] > 0).to_list(), strict=True)]
         made.append({"user": str(name), "history": titles(catalogue.items, past.items[::-1]), "recommended": shown})
         if len(made) == USERS:
             break

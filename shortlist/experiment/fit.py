@@ -18,17 +18,17 @@ from shortlist.core.errors import ConfigError, choices
 from shortlist.core.rng import rng
 from shortlist.core.units import iso
 from shortlist.data.dataset import Dataset
-from shortlist.data.timeline import Requests, Split
-from shortlist.experiment.guard import Guard, judge
+from shortlist.data.timeline import Requests, Shown, Split
+from shortlist.experiment import given
+from shortlist.experiment.guard import Guard, judge, judge_given
 from shortlist.experiment.replay import Replay, batches
 from shortlist.experiment.settle import settle
+from shortlist.metric.calibration import Platt, platt
 from shortlist.pipeline.bundle import Bundle
 from shortlist.pipeline.config import Recipe
 from shortlist.pipeline.pipeline import Pipeline
 from shortlist.state.memory import afford
 from shortlist.state.state import State
-
-IMPRESSION = "impression"
 
 
 @dataclass
@@ -45,6 +45,7 @@ class Fitted:
     importance: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     frame: Frame | None = None  # the ranker's last training frame, for inspection
+    scale: Platt | None = None  # from the ranker's score to a probability; for given impressions only
 
     @property
     def state(self) -> State:
@@ -82,11 +83,11 @@ def positive_kinds(recipe: Recipe, data: Dataset) -> tuple[str, ...]:
     if recipe.data.positive:
         data.catalogue.kind_codes(recipe.data.positive, "data.positive")
         return tuple(recipe.data.positive)
-    return _all_but_impressions(data)
+    return _all_but_impressions(recipe, data)
 
 
-def _all_but_impressions(data: Dataset) -> tuple[str, ...]:
-    return tuple(str(name) for name in data.catalogue.kinds.series() if name != IMPRESSION)
+def _all_but_impressions(recipe: Recipe, data: Dataset) -> tuple[str, ...]:
+    return tuple(str(name) for name in data.catalogue.kinds.series() if name != recipe.data.impression)
 
 
 def context_of(recipe: Recipe, data: Dataset, now: int, progress: Callable[..., Iterable[Any]] = silent) -> FitContext:
@@ -103,12 +104,10 @@ def context_of(recipe: Recipe, data: Dataset, now: int, progress: Callable[..., 
 
 def new_state(recipe: Recipe, data: Dataset, pipeline: Pipeline, ctx: FitContext) -> State:
     """An empty state that keeps what the pipeline's parts read."""
-    events = recipe.state.events or list(_all_but_impressions(data))
+    events = recipe.state.events or list(_all_but_impressions(recipe, data))
     data.catalogue.kind_codes(events, "state.events")
     memory = recipe.state
-    state = State(
-        data.catalogue, pipeline.folds(ctx), history=memory.history, history_events=events, keys=memory.keys
-    )
+    state = State(data.catalogue, pipeline.folds(ctx), history=memory.history, history_events=events, keys=memory.keys)
     afford(state, len(data.log), int(memory.memory * 1e9))
     return state
 
@@ -217,24 +216,36 @@ def label_requests(fitted: Fitted, split: Split, i: int) -> Requests:
     grades = {
         int(data.catalogue.kind_codes([name], "train.grades")[0]): value for name, value in recipe.train.grades.items()
     }
-    requests = recipe.timeline.requests(
-        data, split, kinds, most=recipe.train.requests, seed=recipe.seed + 1 + i, grades=grades, training=True
-    )
+    draw: dict[str, Any] = {"most": recipe.train.requests, "seed": recipe.seed + 1 + i, "training": True}
+    if given.is_given(recipe):
+        requests = given.requests(recipe, data, split, kinds, **draw)
+    else:
+        requests = recipe.timeline.requests(data, split, kinds, grades=grades, **draw)
     if recipe.train.warm:
         past = fitted.state.history(requests.user, 1)  # as of the cut-off, which is before every request
         requests = requests.take(np.flatnonzero(np.diff(past.offsets)))
     if not len(requests):
+        kinds_needed = (recipe.data.impression,) if given.is_given(recipe) else positive_kinds(recipe, data)
         raise ConfigError(
             f"timeline: the label window {split.name!r} from {iso(split.cut)} holds no event of kind "
-            f"{choices(positive_kinds(recipe, data))}: choose another window"
+            f"{choices(kinds_needed)}: choose another window"
         )
     return requests
 
 
 def _halved(requests: Requests, most: int, seed: int, share: bool) -> tuple[Requests, Requests]:
-    """Requests that validate, and the rest. With a single label window half of it must still train."""
-    order = rng(seed, "validate").permutation(len(requests))
+    """Requests that validate, and the rest. With a single label window half of it must still train. Users with several requests
+    are not torn apart: they are judged within."""
     count = min(most, len(requests) // 2) if share else min(most, len(requests))
+    users, owner = np.unique(requests.user, return_inverse=True)
+    if len(users) < len(requests):
+        turn = np.empty(len(users), dtype=np.int64)
+        turn[rng(seed, "validate").permutation(len(users))] = np.arange(len(users))
+        order = np.argsort(turn[owner], kind="stable")
+        ends = np.cumsum(np.bincount(turn[owner]))
+        count = int(ends[max(int(np.searchsorted(ends, count, side="right")) - 1, 0)])
+    else:
+        order = rng(seed, "validate").permutation(len(requests))
     return requests.take(np.sort(order[:count])), requests.take(np.sort(order[count:]))
 
 
@@ -242,8 +253,23 @@ def merged_requests(first: Requests, second: Requests) -> Requests:
     """Two sets of requests, one after the other."""
     names = ("user", "time", "position", "items", "grades", "event")
     joined = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in names}
-    counts = np.concatenate([np.diff(first.offsets), np.diff(second.offsets)])
-    return Requests(offsets=rows.offsets_of(counts), **joined)
+    return Requests(
+        offsets=_chained(first.offsets, second.offsets), shown=_both_shown(first.shown, second.shown), **joined
+    )
+
+
+def _chained(first: Array, second: Array) -> Array:
+    """The offsets of runs, one after the other."""
+    return np.concatenate([first, first[-1] + second[1:]])
+
+
+def _both_shown(first: Shown | None, second: Shown | None) -> Shown | None:
+    if first is None or second is None:
+        return None
+    position = None
+    if first.position is not None and second.position is not None:
+        position = np.concatenate([first.position, second.position])
+    return Shown(_chained(first.offsets, second.offsets), np.concatenate([first.items, second.items]), position)
 
 
 def _frames(
@@ -251,12 +277,15 @@ def _frames(
 ) -> tuple[Frame | None, Frame | None]:
     """Frames of the requests where `full` (whole pools, for validation) and of the others (positives and sampled rows)."""
     recipe, pipeline, replay = fitted.recipe, fitted.pipeline, fitted.replay
+    title = f"frame {split.name} ({iso(split.cut)})"
+    if given.is_given(recipe):
+        return _given_frames(fitted, requests, cutoff, full, title)
     whole: list[Batch] = []
     sampled: list[Batch] = []
-    title = f"frame {split.name} ({iso(split.cut)})"
     for first, last, batch in batches(
-        replay, requests, fitted.data, recipe.data.context, recipe.pipeline.chunk, fitted.ctx.progress, title
-    ):
+        replay, requests, fitted.data, recipe.data.context, recipe.pipeline.chunk, fitted.ctx.progress, title,
+        recipe.state.freeze,
+    ):  # fmt: skip
         pool = pipeline.retrieve(batch, replay.state)
         targets = np.diff(requests.offsets[first : last + 1])
         pool = Batch({**pool.req, "targets": targets}, pool.offsets, pool.cand)
@@ -271,7 +300,30 @@ def _frames(
                 label = part.cand["label"]
                 made = pipeline.add_features(part.without(["label"]), replay.state)
                 out.append(made.with_columns({"label": label}))
-    return _frame(whole, cutoff, pipeline), _frame(sampled, cutoff, pipeline)
+    by_user = recipe.train.group == "user"
+    return _frame(whole, cutoff, pipeline, by_user), _frame(sampled, cutoff, pipeline, by_user)
+
+
+def _given_frames(
+    fitted: Fitted, requests: Requests, cutoff: int, full: Array, title: str
+) -> tuple[Frame | None, Frame | None]:
+    """The same of given impressions: all rows for validation, and `train.negatives` per request of the others, which stay without
+    a positive, too: a pointwise model learns how often nothing is taken."""
+    recipe, pipeline = fitted.recipe, fitted.pipeline
+    made = concat(
+        [
+            batch.with_columns({"label": labelled(batch, requests, first, last)})
+            for first, last, batch in given.featured(
+                pipeline, fitted.replay, requests, fitted.data, recipe, fitted.ctx.progress, title
+            )
+        ]
+    )
+    frames = []
+    for chosen, thin in ((full, False), (~full, True)):
+        part = made.only(np.flatnonzero(chosen))
+        part = sample(part, recipe.train.negatives, 0.0, recipe.seed, every=True) if thin else part
+        frames.append(_frame([part], cutoff, pipeline, recipe.train.group == "user"))
+    return frames[0], frames[1]
 
 
 def labelled(pool: Batch, requests: Requests, first: int, last: int) -> Array:
@@ -284,33 +336,42 @@ def labelled(pool: Batch, requests: Requests, first: int, last: int) -> Array:
     return label
 
 
-def sample(pool: Batch, negatives: int, hard: float, seed: int) -> Batch:
-    """Requests with a positive, all their positives, and `negatives` other rows each: a share of them those that the sources
-    ranked best, the rest at random. A request's draw depends on its user and time alone."""
+def sample(pool: Batch, negatives: int, hard: float, seed: int, every: bool = False) -> Batch:
+    """Requests with a positive (all of them where `every`), all their positives, and `negatives` other rows each: a share of them
+    those that the sources ranked best, the rest at random. A request's draw depends on its user and time alone."""
     label = pool.cand["label"]
     positive = np.add.reduceat(np.append(label > 0, False), pool.offsets[:-1]) * (np.diff(pool.offsets) > 0) > 0
-    pool = pool.only(np.flatnonzero(positive)) if not positive.all() else pool
+    pool = pool.only(np.flatnonzero(positive)) if not every and not positive.all() else pool
     if negatives <= 0 or not pool.m:
         return pool
     label = pool.cand["label"]
+    if every and np.bincount(pool.owner[label <= 0], minlength=pool.n).max() <= negatives:
+        return pool
     draw = np.concatenate(
         [
             rng(seed, "negatives", int(u), int(t)).random(c)
             for u, t, c in zip(pool.user, pool.time, np.diff(pool.offsets), strict=True)
         ]
     )
-    best = rows.place(pool, -pool.cand["best_rank"]) < round(hard * negatives)
+    hardest = round(hard * negatives)
+    best = rows.place(pool, -pool.cand["best_rank"]) < hardest if hardest else np.zeros(pool.m, dtype=bool)
     score = np.where(label > 0, 3.0, np.where(best, 2.0, draw))
     positives = np.bincount(pool.owner[label > 0], minlength=pool.n)
     return pool.keep(rows.place(pool, score) < pool.spread(positives) + negatives)
 
 
-def _frame(parts: list[Batch], cutoff: int, pipeline: Pipeline) -> Frame | None:
+def _frame(parts: list[Batch], cutoff: int, pipeline: Pipeline, by_user: bool) -> Frame | None:
+    """A frame of the requests of one window. by_user: a user's requests together, and numbered as one group (`group` of the
+    requests' columns), which is what rankers compare within."""
     if not parts:
         return None
     batch = concat(parts)
     if not batch.m:
         return None
+    if by_user:
+        batch = batch.only(np.argsort(batch.user, kind="stable"))
+        group = (np.int64(cutoff) << 32) | batch.user.astype(np.int64)
+        batch = Batch({**batch.req, "group": group}, batch.offsets, batch.cand)
     label = batch.cand["label"]
     return Frame(
         batch.without(["label"]),
@@ -343,7 +404,14 @@ def _learn(fitted: Fitted, frames: list[Frame], late: list[Frame], valid: Frame)
         ranker.fit(older, valid, replace(ctx, place=f"ranker.{name}"))
         if getattr(ranker, "curve", None):
             fitted.curves[name] = dict(ranker.curve)
-    fitted.guard = judge(pipeline, valid, recipe, fitted.notes)
+    if given.is_given(recipe):
+        kinds = fitted.data.catalogue.kind_codes(positive_kinds(recipe, fitted.data))
+        rate = given.item_rates(recipe, fitted.data, kinds, valid.batch)
+        score = pipeline.score(valid.batch)
+        fitted.guard = judge_given(score, rate, valid, recipe, list(pipeline.sources), fitted.notes)
+        fitted.scale = platt(score, valid.label)
+    else:
+        fitted.guard = judge(pipeline, valid, recipe, fitted.notes)
     if recipe.train.refit:
         older = joined([*frames, *late, _sampled(valid, recipe)])
         for name, ranker in ctx.progress(steps, "train on every window", len(steps)):
@@ -352,15 +420,16 @@ def _learn(fitted: Fitted, frames: list[Frame], late: list[Frame], valid: Frame)
     last = list(pipeline.rankers.values())[-1]
     if hasattr(last, "importance"):
         fitted.importance = [{"feature": name, "gain": round(gain, 4)} for name, gain in last.importance().items()]
-    if fitted.guard.verdict != "ranker" and recipe.pipeline.guard == "fallback":
+    if fitted.guard is not None and fitted.guard.verdict != "ranker" and recipe.pipeline.guard == "fallback":
         pipeline.fallback = fitted.guard.verdict.removeprefix("source:")
 
 
 def _sampled(valid: Frame, recipe: Recipe) -> Frame:
     """The validation frame thinned to what a training frame holds."""
     batch = sample(
-        valid.batch.with_columns({"label": valid.label}), recipe.train.negatives, recipe.train.hard, recipe.seed
-    )
+        valid.batch.with_columns({"label": valid.label}), recipe.train.negatives, recipe.train.hard, recipe.seed,
+        given.is_given(recipe),
+    )  # fmt: skip
     return Frame(
         batch.without(["label"]), batch.cand["label"], np.ones(batch.m, dtype=np.float32),
         np.full(batch.n, valid.cutoff[0], dtype=np.int32), valid.features,

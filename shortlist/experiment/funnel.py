@@ -28,6 +28,7 @@ class Funnel:
     columns: dict[str, list[Array]] = field(default_factory=dict)
     pool_rows: int = 0
     requests: int = 0
+    given: bool = False  # the candidates were shown anyway: nothing can be missed, filtered or ruled out
 
     def add(
         self, batch: Batch, trace: Trace, requests: Requests, first: int, last: int, pipeline: Pipeline, state: State
@@ -63,6 +64,19 @@ class Funnel:
         self.pool_rows += kept.m
         self.requests += batch.n
 
+    def add_given(self, ordered: Batch) -> None:
+        """The targets (rows with a `label`) of impressions that were given, in their final order."""
+        self.given = True
+        target = ordered.cand["label"] > 0
+        inside = np.ones(int(target.sum()), dtype=bool)
+        shown = rows.run_place(ordered.offsets)[target] < self.k
+        self._put("found", np.zeros(len(inside), dtype=np.uint64))
+        for name, values in (("pooled", inside), ("allowed", inside), ("ranked", shown), ("shown", shown)):
+            self._put(name, values)
+        self._put("oracle", np.ones(1))  # what was taken was shown: a perfect order exists
+        self.pool_rows += ordered.m
+        self.requests += ordered.n
+
     def _put(self, name: str, values: Array) -> None:
         self.columns.setdefault(name, []).append(values)
 
@@ -82,6 +96,7 @@ class Funnel:
                 "ms_per_request": round(1000 * seconds.get(f"source.{name}", 0.0) / max(self.requests, 1), 4),
             }
         return {
+            **({"candidates": "impressions"} if self.given else {}),
             "sources": sources,
             "stages": {name: float((fate == i).sum() / total) for i, name in enumerate(STAGES)},
             f"oracle_ndcg@{self.k}": float(column["oracle"].mean()),

@@ -10,23 +10,26 @@ import numpy as np
 from shortlist.core import rows
 from shortlist.core.batch import Array, Batch
 from shortlist.core.contracts import Frame
+from shortlist.metric.impressions import group_auc
 from shortlist.metric.interval import paired
 from shortlist.pipeline.config import Recipe
 from shortlist.pipeline.pipeline import Pipeline
 
 K = 10
+RATE = "baseline:item_rate"
 
 
 @dataclass(frozen=True)
 class Guard:
-    """verdict: "ranker", or "source:NAME" when that source did at least as well; validation: NDCG@10 of each; difference: mean,
-    low, high of ranker minus best source."""
+    """verdict: "ranker", or "source:NAME" (of given impressions also "baseline:item_rate") when that did at least as well;
+    validation: the metric (NDCG@10, or GAUC) of each; difference: mean, low, high of ranker minus the best other."""
 
     verdict: str
     validation: dict[str, float]
     mode: str
     best: str
     difference: tuple[float, float, float]
+    metric: str = f"ndcg@{K}"
 
     def json(self) -> dict[str, Any]:
         """As `funnel.json` holds it."""
@@ -34,6 +37,7 @@ class Guard:
         return {
             "verdict": self.verdict,
             "mode": self.mode,
+            "metric": self.metric,
             "validation": self.validation,
             "best_source": self.best,
             "difference": {"value": value, "low": low, "high": high},
@@ -69,6 +73,44 @@ def judge(pipeline: Pipeline, valid: Frame, recipe: Recipe, notes: list[str]) ->
         )
     means = {name: float(value.mean()) for name, value in values.items()}
     return Guard(verdict, means, mode, best, (gain, float(low), float(high)))
+
+
+def judge_given(
+    score: Array, rate: Array, valid: Frame, recipe: Recipe, sources: list[str], notes: list[str]
+) -> Guard | None:
+    """The same of given impressions, by GAUC: does the ranker order what one user was shown better than the live rate of the
+    items does, and than any source? AUC would not tell: it rewards knowing who clicks at all. None, with a sentence, when no user
+    of the window has both labels. score, rate: (m,) of the frame's rows."""
+    batch = valid.batch
+    users = batch.spread(batch.user)
+    scores = {"pipeline": score, RATE: rate, **{f"source:{name}": batch.cand[f"score_{name}"] for name in sources}}
+    if (valid.label > 0).all() or not (valid.label > 0).any():
+        notes.append("The validation window has impressions of one label only: nothing could be judged there.")
+        return None
+    found = {name: group_auc(values, valid.label, users) for name, values in scores.items()}
+    sizes = found["pipeline"][1]
+    usable = np.isfinite(found["pipeline"][0])
+    if not usable.any():
+        notes.append("No user of the validation window has both labels: nothing could be judged there.")
+        return None
+    means = {name: float(np.average(values[usable], weights=sizes[usable])) for name, (values, _) in found.items()}
+    best = max((name for name in means if name != "pipeline"), key=lambda name: (means[name], name))
+    low, high = paired(
+        found["pipeline"][0], found[best][0], np.arange(len(sizes)), weights=sizes, resamples=recipe.evaluate.resamples
+    )
+    gain = means["pipeline"] - means[best]
+    if gain <= 0:
+        notes.append(
+            f"On the validation window the ranker (GAUC {means['pipeline']:.4f}) does not beat {best} ({means[best]:.4f}) within "
+            "users: it knows who clicks, not what (guard = warn)."
+        )
+    elif float(low) <= 0:
+        notes.append(
+            f"On the validation window the ranker's lead over {best} within users is within noise: {gain:+.4f} GAUC "
+            f"[95% {float(low):+.4f}, {float(high):+.4f}]."
+        )
+    verdict = "ranker" if gain > 0 else best
+    return Guard(verdict, means, recipe.pipeline.guard, best, (gain, float(low), float(high)), "gauc")
 
 
 def ndcg(ordered: Batch, k: int) -> Array:

@@ -133,6 +133,25 @@ def lines(
     return _svg(figure, name, about)
 
 
+@_settings()
+def reliability(name: str, series: Mapping[str, Sequence[Point]], *, about: str) -> str:
+    """Predicted against observed shares with the diagonal, both axes from 0 to 1. series: as for `lines`."""
+    figure, axes = _figure(300.0, left=44.0, bottom=40.0)
+    axes.plot([0.0, 1.0], [0.0, 1.0], color=PAINT["muted"], linewidth=1.0, linestyle="--")
+    for place, points in reversed(list(enumerate(series.values()))):  # the first one on top
+        role = LINES[min(place, len(LINES) - 1)]
+        width = 2.2 if place == 0 else 1.5
+        x, y = [point[0] for point in points], [point[1] for point in points]
+        axes.plot(x, y, color=PAINT[role], linewidth=width, marker="o", markersize=4.5)
+    axes.set_xlim(0.0, 1.0)
+    axes.set_ylim(0.0, 1.0)
+    axes.set_xlabel("predicted probability", color=PAINT["muted"])
+    axes.grid(color=PAINT["grid"], linewidth=0.8)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    return _svg(figure, name, about)
+
+
 @dataclass(frozen=True)
 class Span:
     """A piece of the timeline on one row: unix seconds, and its role (other = history, second = labels, good = test)."""

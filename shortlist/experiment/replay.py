@@ -41,14 +41,22 @@ def batches(
     chunk: int,
     progress: Callable[..., Iterable[Any]] = silent,
     title: str = "requests",
+    freeze: bool = False,
 ) -> Iterator[tuple[int, int, Batch]]:
-    """The requests in log order, as batches (first, last, batch) of at most `chunk` that are asked at one log position. Before
-    each batch is handed out, the state has folded in exactly the events before that position."""
-    edges = _edges(requests.position, chunk)
+    """The requests in log order, as batches (first, last, batch) of at most `chunk` that are asked at one log position, with their
+    candidates where these are given. Before each batch is handed out, the state has folded in exactly the events before that
+    position; with freeze it stays where it is, and requests of any position go together."""
+    edges = _edges(np.zeros(len(requests), dtype=np.int64) if freeze else requests.position, chunk)
     steps = list(itertools.pairwise(edges))
+    every = asked(requests, 0, len(requests), data, context)  # at once: most batches are of one request
+    names = list(every.req)
     for first, last in progress(steps, title, len(steps)):
-        replay.to(int(requests.position[first]))
-        yield first, last, asked(requests, first, last, data, context)
+        if not freeze:
+            replay.to(int(requests.position[first]))
+        req = {name: every.req[name][first:last] for name in names}
+        start, stop = every.offsets[first], every.offsets[last]
+        cand = {name: column[start:stop] for name, column in every.cand.items()}
+        yield first, last, Batch(req, every.offsets[first : last + 1] - start, cand)
 
 
 def _edges(positions: Array, chunk: int) -> list[int]:
@@ -66,11 +74,16 @@ def _edges(positions: Array, chunk: int) -> list[int]:
 
 def asked(requests: Requests, first: int, last: int, data: Dataset, context: list[str]) -> Batch:
     """Requests first to last as a batch, with the context columns that a live request would carry: those of the event that the
-    request stands for, or missing where it stands for a whole window."""
+    request stands for, or missing where it stands for a whole window; and with their candidates, where these are given."""
     columns: Columns = {}
     events = requests.event[first:last]
     for name in context:
         column = data.log.columns[name]
         missing = column.dtype.type(-1 if column.dtype.kind == "i" else np.nan)
         columns[name] = np.where(events >= 0, column[np.maximum(events, 0)], missing).astype(column.dtype)
-    return Batch.of(requests.user[first:last], requests.time[first:last], **columns)
+    batch = Batch.of(requests.user[first:last], requests.time[first:last], **columns)
+    if requests.shown is None:
+        return batch
+    shown = requests.shown.take(np.arange(first, last))
+    place = {} if shown.position is None else {"position": shown.position}
+    return Batch(batch.req, shown.offsets, {"item": shown.items, **place})

@@ -4,7 +4,7 @@ Built only from the run's files: `metrics.json`, `funnel.json`, `recipe.json` (t
 file does not hold is left out. Equal files give equal bytes.
 
 `details.json`, every entry optional: `command` (text) · `notes` [sentence] · `importance` [{"feature", "gain"}] · `learning`
-{ranker: {"iteration": [], "train": [], "valid": []}} · `windows` [{"from", "until", "requests", "systems": {name: {metric: figure}}}] ·
+{ranker: {"iteration": [], "train": [], "valid": []}} · `reliability` {system: {"count": [], "predicted": [], "observed": []}} · `windows` [{"from", "until", "requests", "systems": {name: {metric: figure}}}] ·
 `examples` [{"user", "time", "history": [title], "recommended": [{"title", "source": "name|name", "hit": bool}], "targets": [title]}].
 """
 
@@ -38,7 +38,8 @@ MEANING = {
     "hit": "in the list that is shown",
 }
 SOURCE_HEADS = ("source", "recall of pool", "marginal recall", "unique hits", "ms / request")
-SHOWN_FIRST = ("ndcg", "hitrate", "recall", "precision", "mrr", "map", "auc", "gauc", "logloss")
+GIVEN = ("gauc", "auc", "logloss", "calibration")  # what is told of given impressions, all of it
+SHOWN_FIRST = ("ndcg", "hitrate", "recall", "precision", "mrr", "map", "gauc", "auc", "logloss", "calibration")
 
 
 def write(run: Path) -> Path:
@@ -57,7 +58,10 @@ def render(
     found = verdict.judge(metrics, funnel)
     learning, windows = _learning_card(details), _windows_card(details, found)
     blocks = [
-        page.beside([_ranking_card(metrics, found), _paired_card(metrics, found)], [_funnel_card(funnel)]),
+        page.beside(
+            [_ranking_card(metrics, found), _paired_card(metrics, found)],
+            [_reliability_card(details) if _given(funnel) else _funnel_card(funnel)],
+        ),
         _systems_card(metrics, found),
         page.beside(
             [_sources_card(funnel), _slices_card(metrics, found), learning if windows else ""],
@@ -74,6 +78,11 @@ def render(
         + "\n".join(block for block in blocks if block)
     )
     return page.document(f"{_title(metrics, recipe)} · Shortlist", body)
+
+
+def _given(funnel: Mapping[str, Any]) -> bool:
+    """Were the candidates what was shown? Then no target can be lost on the way."""
+    return bool(funnel.get("candidates") == "impressions")
 
 
 def _title(metrics: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
@@ -112,11 +121,11 @@ def _tiles(metrics: Mapping[str, Any], funnel: Mapping[str, Any], found: Verdict
         page.tile(verdict.label(name), _number(pipeline[name]["value"]), _range(pipeline[name]))
         for name in [name for name in order if name in pipeline and _place(name) < len(SHOWN_FIRST)][:3]
     ]
-    if funnel.get("recall@pool") is not None:
+    if funnel.get("recall@pool") is not None and not _given(funnel):
         size = f"{funnel['pool_size']:,.0f} candidates" if funnel.get("pool_size") is not None else ""
         tiles.append(page.tile("Recall of the pool", f"{funnel['recall@pool']:.1%}", size))
     for name, value in funnel.items():
-        if name.startswith("oracle_") and value is not None:
+        if name.startswith("oracle_") and value is not None and not _given(funnel):
             tiles.append(page.tile(f"Ceiling: {verdict.label(name[7:])}", _number(value), "if ordered perfectly"))
     for name in pipeline:
         if name.startswith("coverage"):
@@ -154,6 +163,38 @@ def _funnel_card(funnel: Mapping[str, Any]) -> str:
         "Where the targets are lost",
         picture + page.table(["stage", "share", "what it means"], shares),
         "Shares of all targets; they sum to 1.",
+    )
+
+
+def _reliability_card(details: Mapping[str, Any]) -> str:
+    """How true the probabilities are. The pipeline and the first system beside it; the constant rate is one point of no interest."""
+    found = {name: bins for name, bins in (details.get("reliability") or {}).items() if len(bins.get("count", [])) > 1}
+    series: dict[str, list[plot.Point]] = {
+        verdict.short(name): [(x, y, None, None) for x, y in zip(bins["predicted"], bins["observed"], strict=True)]
+        for name, bins in list(found.items())[:3]
+    }
+    if not series:
+        return ""
+    key = page.legend([(plot.LINES[i], name) for i, name in enumerate(series)])
+    names = list(found)[:3]
+    heads = ["predicted", *(f"{verdict.short(name)}: {what}" for name in names for what in ("taken", "impressions"))]
+    widths = [f"{i / 10:.1f} – {(i + 1) / 10:.1f}" for i in range(10)]
+    rows = []
+    for i, title in enumerate(widths):
+        cells = [Cell(title)]
+        for name in names:
+            bins = found[name]
+            at = [j for j, p in enumerate(bins["predicted"]) if min(int(p * 10 + 1e-9), 9) == i]
+            cells += [
+                Cell(f"{bins['observed'][at[0]]:.1%}" if at else "–"), Cell(f"{bins['count'][at[0]]:,}" if at else "–")
+            ]  # fmt: skip
+        rows.append(("", cells))
+    return page.card(
+        "Do the probabilities come true?",
+        plot.reliability("reliability", series, about="Share that was taken against the predicted probability")
+        + key
+        + page.table(heads, rows),
+        "Share of the impressions that were acted on, by predicted probability. On the diagonal they are true; below it, too high.",
     )
 
 
@@ -233,7 +274,8 @@ def _paired_card(metrics: Mapping[str, Any], found: Verdict) -> str:
             cells.append(Cell("–" if value is None else verdict.signed(value), verdict.span(figure, "").strip(), css))
         rows.append(("", cells))
     note = "Differences on the same requests, with their own 95% intervals; the closest rival first. Green or red: zero is outside."
-    return page.card("Pipeline minus each source", page.table(["pipeline", *map(verdict.label, names)], rows), note)
+    others = "other system" if any(verdict.BASELINE in title for title in differences) else "source"
+    return page.card(f"Pipeline minus each {others}", page.table(["pipeline", *map(verdict.label, names)], rows), note)
 
 
 def _direction(figure: Mapping[str, Any], metric: str) -> str:
@@ -497,7 +539,7 @@ def table(metrics: Mapping[str, Any], funnel: Mapping[str, Any]) -> Group:
     if funnel.get("sources"):
         parts.append(_sources_table(funnel))
     stages = funnel.get("stages") or {}
-    if stages:
+    if stages and not _given(funnel):
         fate = Table(box=box.SIMPLE_HEAD, title="Funnel: what became of the targets", title_justify="left")
         fate.add_column("stage")
         fate.add_column("share", justify="right")
@@ -510,7 +552,8 @@ def table(metrics: Mapping[str, Any], funnel: Mapping[str, Any]) -> Group:
 
 def _systems_table(metrics: Mapping[str, Any], found: Verdict) -> Table:
     names = _metric_names(metrics.get("systems", {}).values(), found.metric)
-    others = [name for name in names if name != found.metric][:2]
+    others = [name for name in names if name != found.metric]
+    others = [name for name in others if name in GIVEN] if found.metric in GIVEN else others[:2]
     systems = Table(box=box.SIMPLE_HEAD, title="Systems", title_justify="left")
     systems.add_column("system", no_wrap=True)
     systems.add_column(f"{verdict.label(found.metric)} \\[95%]", justify="right", no_wrap=True)

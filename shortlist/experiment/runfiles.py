@@ -38,11 +38,11 @@ def figures(system: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def main_metric(systems: dict[str, Any]) -> str:
-    """What the run is judged by: ndcg@10, else another NDCG, else auc, else whatever comes first."""
+    """What the run is judged by: gauc where impressions were given, else ndcg@10, another NDCG, auc, or whatever comes first."""
     names = list(dict.fromkeys(name for system in systems.values() for name in figures(system)))
     if not names:
         raise ConfigError(f"no metric in any of the systems {choices(systems)}")
-    for wanted in ("ndcg@10", *(name for name in names if name.startswith("ndcg")), "auc"):
+    for wanted in ("gauc", "ndcg@10", *(name for name in names if name.startswith("ndcg")), "auc"):
         if wanted in names:
             return wanted
     return names[0]

@@ -16,16 +16,18 @@ LABELS = {
     "auc": "AUC",
     "gauc": "GAUC",
     "logloss": "Log loss",
+    "calibration": "Calibration error",
 }
 PIPELINE = "pipeline"
 SOURCE = "source:"
-LOWER_IS_BETTER = ("logloss", "gini", "ece")
+BASELINE = "baseline:"
+LOWER_IS_BETTER = ("logloss", "gini", "ece", "calibration")
 
 
 @dataclass(frozen=True)
 class Verdict:
     """kind: good (ahead), even (cannot be told apart), bad (behind), none (nothing to compare with); headline: one sentence;
-    reasons: sentences that say more; best: the best source, "" when there is none; metric: what was judged by."""
+    reasons: sentences that say more; best: the best source (or baseline), "" when there is none; metric: what was judged by."""
 
     kind: str
     headline: str
@@ -70,7 +72,9 @@ def judge(metrics: Mapping[str, Any], funnel: Mapping[str, Any]) -> Verdict:
     values = {name: value for name, value in values.items() if value is not None}
     sign = -1.0 if lower_is_better(metric) else 1.0
     best = max(
-        (name for name in values if name.startswith(SOURCE)), key=lambda name: (sign * values[name], name), default=""
+        (name for name in values if name.startswith((SOURCE, BASELINE))),
+        key=lambda name: (sign * values[name], name),
+        default="",
     )
     reasons = tuple(_losses(funnel))
     if PIPELINE not in values or not best:
@@ -82,10 +86,13 @@ def judge(metrics: Mapping[str, Any], funnel: Mapping[str, Any]) -> Verdict:
     gap = gap or {"value": values[PIPELINE] - values[best]}
     kind = _kind(gap, sign)
     amount = f"{signed(gap['value'])} {label(metric)}{span(gap)}"
+    rival = f"its best source, {short(best)}"
+    if best.startswith(BASELINE):
+        rival = f"the best baseline, {best.removeprefix(BASELINE)}"
     headline = {
-        "good": f"The pipeline beats its best source, {short(best)}, by {amount}.",
-        "even": f"The pipeline does NOT clearly beat its best source, {short(best)}: {amount} cannot be told from zero.",
-        "bad": f"The pipeline does NOT beat its best source, {short(best)}: {amount}.",
+        "good": f"The pipeline beats {rival}, by {amount}.",
+        "even": f"The pipeline does NOT clearly beat {rival}: {amount} cannot be told from zero.",
+        "bad": f"The pipeline does NOT beat {rival}: {amount}.",
     }[kind]
     return Verdict(kind, headline, (*_guard(funnel, kind), *reasons), short(best), metric)
 
@@ -104,7 +111,7 @@ def _guard(funnel: Mapping[str, Any], kind: str) -> list[str]:
     guard = funnel.get("guard") or {}
     verdict = str(guard.get("verdict", ""))
     seen = guard.get("validation") or {}
-    if verdict.startswith(SOURCE):
+    if verdict.startswith((SOURCE, BASELINE)):
         figures = f" ({seen[verdict]:.4f} against {seen[PIPELINE]:.4f})" if {verdict, PIPELINE} <= seen.keys() else ""
         done = (
             "so the answers here are ordered by that source"
@@ -121,7 +128,7 @@ def _guard(funnel: Mapping[str, Any], kind: str) -> list[str]:
 
 def _losses(funnel: Mapping[str, Any]) -> list[str]:
     """Where most targets are lost, and so what to work on."""
-    stages = funnel.get("stages") or {}
+    stages = {} if funnel.get("candidates") == "impressions" else funnel.get("stages") or {}
     advice = {
         "missed": "no source found them: more or better sources, or a larger pool, have the most to give",
         "filtered": "a filter bans them: check that the filters mean what they say",

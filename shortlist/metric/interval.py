@@ -42,7 +42,7 @@ def mean_interval(
     means = np.empty((resamples, table.shape[1]))
     done = 0
     for drawn in draws(len(sums), resamples, seed):
-        top, bottom = _product(drawn, sums), _product(drawn, counts)
+        top, bottom = product(drawn, sums), product(drawn, counts)
         with np.errstate(invalid="ignore", divide="ignore"):
             means[done : done + len(drawn)] = top / bottom
         done += len(drawn)
@@ -145,7 +145,7 @@ def _verify(table: Array, clusters: Array, weights: Array | None) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _product(left: Array, right: Array) -> Array:
+def product(left: Array, right: Array) -> Array:
     """left (b, u) @ right (u, c), summed in the order of u whatever the machine's linear algebra library does."""
     out = np.zeros((left.shape[0], right.shape[1]))
     for u in range(left.shape[1]):

@@ -29,6 +29,10 @@ class Data:
     )
     categories: list[str] = param([], "columns to read as categories, against the typing rule")
     numbers: list[str] = param([], "columns to read as numbers, against the typing rule")
+    impression: str = param("impression", "the event kind that says that an item was shown")
+    within: str = param(
+        "1d", "how long after an impression an event without its request id may still answer it", duration=True
+    )
     options: dict[str, Any] = param({}, "options of the data set's loader")
 
 
@@ -39,7 +43,13 @@ class Memory:
     history: int = param(512, "newest events kept per user", low=1, high=1_000_000)
     events: list[str] = param([], "event kinds that enter the history; all but impressions when empty")
     keys: int = param(1 << 23, "values kept per key of several columns; of more, the coldest go", low=16)
-    memory: float = param(8.0, "gigabytes that the aggregates may come to need; more is refused before the run", low=0.001)
+    memory: float = param(
+        8.0, "gigabytes that the aggregates may come to need; more is refused before the run", low=0.001
+    )
+    freeze: bool = param(
+        False,
+        "requests of their own time see the state as of their window's start, in training and test alike: what live state is worth",
+    )
 
 
 @dataclass
@@ -52,6 +62,11 @@ class Train:
     )
     warm: bool = param(False, "only requests of users with a history; for test windows that hardly have others")
     negatives: int = param(100, "rows without a label kept per request; 0 = the whole pool", low=0)
+    group: str = param(
+        "request",
+        "what a listwise loss and NDCG compare: rows of one request, or of one user within a label window",
+        options=("request", "user"),
+    )
     hard: float = param(
         0.0, "share of the kept negatives that are the best-ranked ones instead of random", low=0.0, high=1.0
     )
@@ -63,6 +78,11 @@ class Train:
 class Funnel:
     """The pipeline between its parts. The `[pipeline]` table."""
 
+    candidates: str = param(
+        "sources",
+        "what is ranked: what the sources find, or what was shown (then requests are groups of impressions, each at its own time)",
+        options=("sources", "impressions"),
+    )
     pool: int = param(500, "candidates per request after the merge, at most", low=1)
     k: int = param(10, "items in an answer unless the request says otherwise", low=1)
     chunk: int = param(256, "requests handled at a time; bounds memory, never changes a result", low=1)
@@ -168,9 +188,34 @@ def parse(tree: Mapping[str, Any], place: str = "recipe") -> Recipe:
                 recipe.keeps[name] = check(spec.pop("keep", 0), int, {"low": 0}, f"{where}.keep")
             parts[name] = build(kind, spec, where)
             _stands(parts[name], stage, where)
-    if not recipe.sources:
+    if recipe.pipeline.candidates == "impressions":
+        _given(recipe, place)
+    elif not recipe.sources:
         raise ConfigError(f"{place}: no [[source]]: a pipeline needs at least one")
     return recipe
+
+
+def _given(recipe: Recipe, place: str) -> None:
+    """Refuse what has no meaning where all that was shown is ranked, and nothing else."""
+    why = "where pipeline.candidates = 'impressions': all that was shown is ranked, and nothing else"
+    for name, parts in (("filter", recipe.filters), ("rule", recipe.rules)):
+        if parts:
+            raise ConfigError(f"{place}: {name}: no [[{name}]] can be used {why}")
+    for name, keep in recipe.keeps.items():
+        if keep:
+            raise ConfigError(f"{place}: ranker.{name}.keep: {keep}: no ranker may leave out rows {why}")
+    if not (recipe.sources or recipe.rankers):
+        raise ConfigError(f"{place}: no [[ranker]] and no [[source]]: nothing gives the impressions a score")
+    if recipe.pipeline.guard == "fallback":
+        raise ConfigError(f"{place}: pipeline.guard: 'fallback' needs candidates that sources found; choices: warn")
+    if recipe.timeline.split == "last":
+        raise ConfigError(
+            f"{place}: timeline.split: 'last' has no window, which pipeline.candidates = 'impressions' needs"
+        )
+    if recipe.train.hard > 0:
+        raise ConfigError(
+            f"{place}: train.hard: {recipe.train.hard}: impressions are not ranked by sources: no negative is hard"
+        )
 
 
 def _stands(part: Any, stage: str, where: str) -> None:

@@ -35,6 +35,33 @@ def merge(batch: Batch, names: Sequence[str], hits: Sequence[Hits], pool: int, s
     return Batch(batch.req, merged.offsets, columns)
 
 
+def given(batch: Batch, names: Sequence[str], hits: Sequence[Hits]) -> Batch:
+    """Candidates that are there already, with every source's score of them as `score_<source>`, float32: that of its hit, else its
+    `full` score, else NaN. No ranks: what a source found among other items says little of these."""
+    columns: Columns = {}
+    item = np.ascontiguousarray(batch.item)
+    for name, found in zip(names, hits, strict=True):
+        items = np.ascontiguousarray(found.items, dtype=np.int32)
+        score = _own(batch.offsets, item, items, np.ascontiguousarray(found.scores, dtype=np.float32))
+        if found.full is not None:
+            _fill(score, batch.owner, item, np.ascontiguousarray(found.full, dtype=np.float32))
+        columns[f"score_{name}"] = score
+    return batch.with_columns(columns)
+
+
+@njit(cache=True, nogil=True)
+def _own(offsets: Array, item: Array, items: Array, scores: Array) -> Array:
+    """The score of each candidate among its request's hits; NaN where it is none of them."""
+    out = np.full(len(item), np.nan, dtype=np.float32)
+    for i in range(len(offsets) - 1):
+        for row in range(offsets[i], offsets[i + 1]):
+            for j in range(items.shape[1]):
+                if items[i, j] == item[row]:
+                    out[row] = scores[i, j]
+                    break
+    return out
+
+
 @njit(cache=True, nogil=True)
 def _merge(
     items: Array, scores: Array, starts: Array, pool: int, size: int

@@ -17,15 +17,19 @@ from shortlist.core.errors import ConfigError
 from shortlist.core.rng import rng
 from shortlist.core.units import iso
 from shortlist.pipeline.config import Recipe
-from shortlist.pipeline.merge import merge
+from shortlist.pipeline.merge import given, merge
 from shortlist.pipeline.trace import Trace
 from shortlist.state.state import State
+
+# Candidate columns that are no features. The place on the slate is known only after the order is decided, which is what the ranker is
+# for: a model that learned from it would ask for it when serving.
+NO_FEATURE = ("item", "position")
 
 
 @dataclass
 class Pipeline:
     """The parts in order. `columns`: the candidate columns that rankers use, in order, set when a frame is first made.
-    fallback: "" = rank with the ranker; a source's name = order by that source (the guard's verdict)."""
+    given: requests come with their candidates (impressions): sources only score them, and nothing is dropped. fallback: "" = rank with the ranker; a source's name = order by that source (the guard's verdict)."""
 
     sources: dict[str, Any]
     quotas: dict[str, int]
@@ -36,6 +40,7 @@ class Pipeline:
     rules: dict[str, Any] = field(default_factory=dict)
     pool: int = 500
     seed: int = 0
+    given: bool = False
     fallback: str = ""
     columns: tuple[str, ...] = ()
 
@@ -44,7 +49,7 @@ class Pipeline:
         """The pipeline that a recipe describes, not fitted yet."""
         return cls(
             recipe.sources, recipe.quotas, recipe.filters, recipe.features, recipe.rankers, recipe.keeps, recipe.rules,
-            recipe.pipeline.pool, recipe.seed,
+            recipe.pipeline.pool, recipe.seed, recipe.pipeline.candidates == "impressions",
         )  # fmt: skip
 
     def parts(self) -> Iterator[tuple[str, Any]]:
@@ -83,7 +88,10 @@ class Pipeline:
             with timed(f"source.{name}"):
                 hits.append(source.retrieve(batch, state, self.quotas[name], mask))
         with timed("merge"):
-            pool = merge(batch, list(self.sources), hits, self.pool, len(state.catalogue.items))
+            if self.given:
+                pool = given(self._named(batch), list(self.sources), hits)
+            else:
+                pool = merge(batch, list(self.sources), hits, self.pool, len(state.catalogue.items))
         with timed("filters"):
             dropped = self._dropped(pool, state)
             kept = pool if dropped is None else pool.keep(dropped < 0)
@@ -91,6 +99,14 @@ class Pipeline:
             trace.pool = pool
             trace.dropped = np.full(pool.m, -1, dtype=np.int64) if dropped is None else dropped
         return kept
+
+    def _named(self, batch: Batch) -> Batch:
+        """The batch, or a ConfigError when its requests name nothing to rank."""
+        if not batch.m and batch.n:
+            raise ConfigError(
+                "pipeline.candidates = 'impressions': this pipeline ranks the items that requests come with, and these have none"
+            )
+        return batch
 
     def _mask(self, batch: Batch, state: State) -> Mask | None:
         """What the filters can tell the sources beforehand."""
@@ -142,7 +158,7 @@ class Pipeline:
                 columns.update(made)
         made_batch = batch.with_columns(columns)
         if not self.columns:
-            self.columns = tuple(name for name in made_batch.cand if name != "item")
+            self.columns = tuple(name for name in made_batch.cand if name not in NO_FEATURE)
         return made_batch
 
     def rank(self, batch: Batch, trace: Trace | None = None, whole: bool = True) -> Batch:
@@ -162,14 +178,22 @@ class Pipeline:
                 batch = self._slim(batch)
             return batch.take(rows.order(batch, score))
 
+    def score(self, batch: Batch) -> Array:
+        """(m,) float32 final score of rows of which no ranker leaves out any (`keep` = 0), in their own order."""
+        if self.fallback or not self.rankers:
+            return self._source_score(batch)
+        return np.asarray(list(self.rankers.values())[-1].score(batch), dtype=np.float32)
+
     def _slim(self, batch: Batch) -> Batch:
         """Only the columns that go on to the rules and the answer."""
-        names = ("item", "score", *(f"rank_{name}" for name in self.sources))
+        names = ("item", "score", *(() if self.given else (f"rank_{name}" for name in self.sources)))
         return Batch(batch.req, batch.offsets, {name: batch.cand[name] for name in names})
 
     def _source_score(self, batch: Batch) -> Array:
         """The order of one source, its own hits first, then the others by their best rank: as a score."""
         name = self.fallback or next(iter(self.sources))
+        if self.given:
+            return batch.cand[f"score_{name}"]
         own, best = batch.cand[f"rank_{name}"], batch.cand["best_rank"]
         score: Array = np.where(np.isfinite(own), -own, -np.float32(1e6) - best).astype(np.float32)
         return score

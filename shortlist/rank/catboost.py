@@ -19,14 +19,16 @@ from shortlist.core.contracts import FitContext, Frame, split
 from shortlist.core.errors import BundleError, ConfigError
 
 BY_REQUEST = ("YetiRank", "QuerySoftMax", "QueryRMSE", "PairLogit")
-METRIC = "NDCG:top=10;type=Base"
+METRICS = {"NDCG": "NDCG:top=10;type=Base", "AUC": "QueryAUC:type=Classic", "Logloss": "Logloss", "RMSE": "RMSE"}
+SMALL_IS_GOOD = ("Logloss", "RMSE")
 STEP = 20  # trees between two looks at the newer frame
 PARALLEL = 20_000  # rows from which prediction pays for a second thread
 
 
 @dataclass
 class Catboost:
-    """The number of trees is chosen on the newer `valid` frame by NDCG@10 when there is one, else it is `iterations`."""
+    """The number of trees is chosen on the newer `valid` frame when there is one, else it is `iterations`. Listwise losses, and the
+    metric that chooses, compare the rows of one group: a request, or what the recipe's `[train] group` says."""
 
     loss: str = param("Logloss", "training loss", options=("Logloss", "RMSE", *BY_REQUEST))
     iterations: int = param(400, "trees, at most", low=1, high=100_000)
@@ -38,6 +40,12 @@ class Catboost:
     one_hot: int = param(16, "categories with at most so many values are split one by one", low=2, high=255)
     ctr: bool = param(
         False, "also encode larger categories by label statistics inside CatBoost (slow; the state's rates do the same)"
+    )
+    choose: str = param(
+        "auto",
+        "what chooses the number of trees: NDCG@10 or AUC within groups, or the loss; auto = NDCG where groups have rows to order, "
+        "else Logloss, or RMSE for that loss",
+        options=("auto", *METRICS),
     )
     drop: list[str] = param([], "feature columns to leave out, by exact name or prefix ending in *")
     threads: int = param(0, "threads for training; 0 = every core", low=0)
@@ -87,18 +95,27 @@ class Catboost:
             raise ConfigError(f"{ctx.place}: cannot learn from {len(frame.label)} rows: {error}") from None
         self._model = model
         if valid is not None:
-            self._choose(self._pool(valid))
+            self._choose(self._pool(valid), self._metric(valid))
 
-    def _choose(self, valid: Pool) -> None:
-        """Cut the model to the number of trees with the best NDCG@10 on a newer frame."""
+    def _metric(self, valid: Frame) -> str:
+        """The name of the metric that chooses the number of trees."""
+        if self.choose != "auto":
+            return self.choose
+        if (np.diff(_groups(valid.batch)) == 0).any():
+            return "NDCG"
+        return "RMSE" if self.loss == "RMSE" else "Logloss"  # NDCG of one row is 1, whatever the model
+
+    def _choose(self, valid: Pool, metric: str) -> None:
+        """Cut the model to the number of trees that does best on a newer frame."""
         # CatBoost also writes what it measures into the folder `train_dir`, whatever `allow_writing_files` says; without one it
         # is `catboost_info` where the command is run. As a parameter of the fit it would be part of the model's file.
         with tempfile.TemporaryDirectory() as folder:
             self._model._init_params["train_dir"] = folder
-            values = self._model.eval_metrics(valid, [METRIC], eval_period=STEP, tmp_dir=folder)[METRIC]
+            found = self._model.eval_metrics(valid, [METRICS[metric]], eval_period=STEP, tmp_dir=folder)
+            values = next(iter(found.values()))
             del self._model._init_params["train_dir"]
         trees = [min(i * STEP + 1, self.iterations) for i in range(len(values) - 1)] + [self.iterations]
-        best = int(np.argmax(values))
+        best = int(np.argmin(values) if metric in SMALL_IS_GOOD else np.argmax(values))
         self.trees = trees[best]
         self.curve = {"iteration": [float(count) for count in trees], "valid": [float(value) for value in values]}
         self._model.shrink(self.trees)
@@ -109,7 +126,7 @@ class Catboost:
     def _pool(self, frame: Frame) -> Pool:
         label = frame.label if self.loss in BY_REQUEST or self.loss == "RMSE" else (frame.label > 0).astype(np.float32)
         weight = None if (frame.weight == 1).all() else frame.weight
-        return Pool(self._data(frame.batch), label=label, group_id=frame.batch.owner, weight=weight)
+        return Pool(self._data(frame.batch), label=label, group_id=_groups(frame.batch), weight=weight)
 
     def _data(self, batch: Batch) -> FeaturesData:
         # Column by column: CatBoost reads this layout without copying, and so do we write it.
@@ -170,3 +187,11 @@ class Catboost:
             self._model = CatBoost().load_model(str(folder / "model.cbm"))
         except (CatBoostError, OSError, ValueError, KeyError, TypeError) as error:
             raise BundleError(f"{folder}: not a readable model: {' '.join(str(error).split())}") from None
+
+
+def _groups(batch: Batch) -> Array:
+    """(m,) number of the group of each row: its request, or the run of requests that share the column `group`."""
+    if "group" not in batch.req:
+        return batch.owner
+    group = batch.req["group"]
+    return batch.spread(np.cumsum(np.append(0, np.diff(group) != 0)))

@@ -117,7 +117,7 @@ def test_the_funnel_holds_what_is_documented(run: Path) -> None:
         assert set(source) == {"recall@pool", "marginal_recall", "unique_hits", "ms_per_request"}
     assert list(funnel["stages"]) == ["missed", "filtered", "misranked", "ruled_out", "hit"]
     assert sum(funnel["stages"].values()) == pytest.approx(1.0, abs=1e-12)
-    assert set(funnel["guard"]) == {"verdict", "mode", "validation", "best_source", "difference"}
+    assert set(funnel["guard"]) == {"verdict", "mode", "metric", "validation", "best_source", "difference"}
     assert funnel["targets"] == int(pl.read_parquet(run / "requests.parquet")["targets"].sum())
 
 
