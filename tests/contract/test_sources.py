@@ -10,6 +10,7 @@ from shortlist.retrieve.eals import Eals
 from shortlist.retrieve.ease import Ease
 from shortlist.retrieve.history import History
 from shortlist.retrieve.hybridsvd import Hybridsvd
+from shortlist.retrieve.i2i import I2i
 from shortlist.retrieve.ials import Ials
 from shortlist.retrieve.itemknn import Itemknn
 from shortlist.retrieve.newest import Newest
@@ -193,6 +194,11 @@ class TestTensorHour(PersonalSourceSuite):
 
     def part(self) -> Any:
         return Tensor(mode="hour", d=6, d_user=6, d_mode=2, last=30)
+
+
+class TestI2i(PersonalSourceSuite):
+    def part(self) -> Any:
+        return I2i(k=12, seeds=5, apart=0.3, shrink=1.0)
 
 
 SUITES: list[type[SourceSuite]] = [

@@ -45,6 +45,7 @@ SOURCES: list[dict[str, Any]] = [
     {"type": "quorum", "least": 2, "top": 10, "quota": 8},
     {"type": "eals", "d": 6, "epochs": 3, "reg": 0.5, "biases": True, "quota": 10},
     {"type": "tensor", "event": ["click", "cart"], "d": 6, "d_user": 6, "quota": 10},
+    {"type": "i2i", "k": 10, "seeds": 3, "quota": 8},
 ]
 FILTERS: list[dict[str, Any]] = [
     {"type": "available"},

@@ -20,6 +20,7 @@ from shortlist.retrieve.cooccurrence import Cooccurrence
 from shortlist.retrieve.eals import Eals
 from shortlist.retrieve.ease import Ease
 from shortlist.retrieve.hybridsvd import Hybridsvd
+from shortlist.retrieve.i2i import I2i
 from shortlist.retrieve.ials import Ials
 from shortlist.retrieve.itemknn import Itemknn
 from shortlist.retrieve.popular import Popular
@@ -93,6 +94,7 @@ def ndcg(part: Any) -> float:
         (Eals(biases=True), 0.2175),
         (Tensor(mode="value"), 0.1772),
         (Tensor(mode="value", good=4.0), 0.2105),
+        (I2i(), 0.1708),
     ],
     ids=str,
 )
