@@ -63,7 +63,7 @@ def test_evidence_is_the_newest_distinct_items(users: list[list[tuple[int, int]]
     offsets = np.cumsum([0, *map(len, users)])
     items = np.array([item for item, _ in flat], dtype=np.int32)
     kinds = np.array([kind for _, kind in flat], dtype=np.int8)
-    kept = Kept(offsets, items, np.zeros(len(flat), dtype=np.int64), kinds)
+    kept = Kept(offsets, items, np.zeros(len(flat), dtype=np.int64), kinds, np.zeros(len(flat), dtype=np.float32))
     got = _distinct(kept.offsets, kept.items, kept.kinds, flags(np.array([0, 2])), last, decay)
     for i, user in enumerate(users):
         wanted = list(dict.fromkeys(item for item, kind in reversed(user) if kind != 1))

@@ -13,13 +13,24 @@ from tests.state.toys import runs, toy_events
 
 
 def lists(history: History) -> list[list[tuple[Any, ...]]]:
-    """Per user: (item, time, kind) triples."""
-    columns = [runs(history.offsets, column) for column in (history.items, history.times, history.kinds)]
-    return [list(zip(*triple, strict=True)) for triple in zip(*columns, strict=True)]
+    """Per user: (item, time, kind, value), a missing value as None."""
+    columns = [
+        runs(history.offsets, column) for column in (history.items, history.times, history.kinds, history.values)
+    ]
+    return [
+        [(*rest, None if np.isnan(value) else value) for *rest, value in zip(*one, strict=True)]
+        for one in zip(*columns, strict=True)
+    ]
+
+
+def event(log: Columns, e: int) -> tuple[Any, ...]:
+    """One event of a log as `lists` has it."""
+    value = float(log["value"][e])
+    return int(log["item"][e]), int(log["time"][e]), int(log["kind"][e]), None if np.isnan(value) else value
 
 
 def append(ring: Ring, log: Columns) -> None:
-    ring.append(log["user"], log["item"], log["time"], log["kind"])
+    ring.append(log["user"], log["item"], log["time"], log["kind"], log["value"])
 
 
 @settings(max_examples=40)
@@ -32,17 +43,18 @@ def append(ring: Ring, log: Columns) -> None:
 )
 def test_equals_a_deque_per_user(length: int, sizes: list[int], users: int, last: int, seed: int) -> None:
     """Growth (4, 16, 64 ...), wrap-around and reading the newest few."""
-    ring, queues = Ring(length), [deque[tuple[int, int, int]](maxlen=length) for _ in range(users)]
+    ring, queues = Ring(length), [deque[tuple[Any, ...]](maxlen=length) for _ in range(users)]
     for i, size in enumerate(sizes):
         log = toy_events(size, users=users, seed=seed + i)
         append(ring, log)
         for e in range(size):
-            queues[log["user"][e]].append((int(log["item"][e]), int(log["time"][e]), int(log["kind"][e])))
+            queues[log["user"][e]].append(event(log, e))
     asked = np.array([*range(users), -1, users, 10**6, 0])
     expected = [list(queue)[-last if last else 0 :] for queue in queues]
     history = ring.read(asked, last)
     assert lists(history) == [*expected, [], [], [], expected[0]]
-    assert [column.dtype for column in (history.items, history.times, history.kinds)] == [np.int32, np.int64, np.int8]
+    columns = (history.items, history.times, history.kinds, history.values)
+    assert [column.dtype for column in columns] == [np.int32, np.int64, np.int8, np.float32]
     assert lists(ring.read(asked).last(last)) == lists(history)
 
 
@@ -64,6 +76,16 @@ def test_unknown_users_are_passed_over() -> None:
     log = toy_events(50, users=3)
     append(ring, log | {"user": np.where(log["user"] == 1, np.int32(-1), log["user"])})
     assert [len(events) for events in lists(ring.read(np.array([0, 1, 2, -1])))] == [4, 0, 4, 0]
+
+
+def test_times_before_1970_and_far_ahead() -> None:
+    """A time shares its word with the kind."""
+    ring = Ring(8)
+    log = toy_events(6, users=1) | {"time": np.array([-1, -(2**40), 2**40, 0, -256, 255], dtype=np.int64)}
+    append(ring, log | {"kind": np.array([0, 127, 127, 5, 1, 0], dtype=np.int8)})
+    history = ring.read(np.array([0]))
+    assert history.times.tolist() == [-1, -(2**40), 2**40, 0, -256, 255]
+    assert history.kinds.tolist() == [0, 127, 127, 5, 1, 0]
 
 
 @pytest.mark.parametrize("k", [0, 1, 3, 100])

@@ -1,19 +1,25 @@
+import copy
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from shortlist.core.batch import Batch
+from shortlist.core.batch import Batch, Columns
 from shortlist.core.contracts import Fold
 from shortlist.core.errors import BundleError, ConfigError, DataError
 from shortlist.state.fold.count import Count
 from shortlist.state.fold.decay import Decay
+from shortlist.state.fold.distinct import Distinct
+from shortlist.state.fold.follow import Follow
 from shortlist.state.fold.last import Last
+from shortlist.state.fold.rate import Rate
+from shortlist.state.fold.session import Session
 from shortlist.state.fold.window import Window
-from shortlist.state.keys import Hashed
 from shortlist.state.state import BLOCK, State
+from tests.state.folds import Key, keys_of, newest_items
 from tests.state.test_folds import arrays_of
-from tests.state.test_history import lists
+from tests.state.test_history import event, lists
+from tests.state.test_keys import Model
 from tests.state.toys import CATEGORIES, KINDS, REGIONS, events, toy_batch, toy_catalogue, toy_events
 
 
@@ -27,6 +33,10 @@ def folds() -> list[Fold]:
         Window(("user.region", "item"), length="2h", tiles=5),
         Last(("user", "device"), ("buy",)),
         Count((), ("view",)),
+        Rate(("item.tags",), ("buy",), ("view",), ("1h", ""), hold="1h"),
+        Distinct(("last", "device"), (), "user"),
+        Follow(room=3),
+        Session(),
     ]
 
 
@@ -46,18 +56,44 @@ def test_long_logs_are_cut_into_blocks_that_do_not_show() -> None:
     assert whole.now == log["time"].max()
 
 
-def test_a_full_table_refuses_the_same_keys_whatever_the_pieces() -> None:
-    log = toy_events(400, seed=5)
-    states = [
-        State(toy_catalogue(), [Count(("user", "item"), ("buy",)), Count(("user", "item"), ("view",))]) for _ in "ab"
+@pytest.mark.parametrize("by", [("user", "item"), ("user", "item.tags"), ("last", "item", "device", "hour")])
+def test_a_full_table_makes_room_the_same_way_whatever_the_pieces(by: tuple[str, ...]) -> None:
+    """The coldest keys go, and what the folds of different kinds kept of them; against a dict of events per key."""
+    log = toy_events(600, seed=5)
+    made: list[Fold] = [
+        Count(by, ("buy",)),
+        Count(by, ("view", "buy"), weigh=True),
+        Distinct(by, ("view",)),
+        Last(by, ("buy",)),
     ]
-    for state, step in zip(states, (400, 7), strict=True):
-        state._slots["user", "item"] = Hashed(50)
-        for start in range(0, 400, step):
+    states = [State(toy_catalogue(), copy.deepcopy(made), keys=50) for _ in range(3)]
+    for state, step in zip(states, (600, 7, 1), strict=True):
+        for start in range(0, 600, step):
             state.apply({name: column[start : start + step] for name, column in log.items()})
-    assert arrays_of(states[0]) == arrays_of(states[1])
-    refused = states[0]._slots["user", "item"].arrays()["size"][1]
-    assert refused > 100
+    assert arrays_of(states[0]) == arrays_of(states[1]) == arrays_of(states[2])
+    bought, evicted = survivors(log, by, 50)
+    table = states[0]._slots[by]
+    assert table.evicted == evicted > 50
+    assert table.size == len(bought) <= 50
+    counts = states[0].folds[made[0].name].read(np.arange(64), np.array([0]), 0)[0].tolist()
+    assert counts == [*(float(count) for count in bought), *[0.0] * (64 - len(bought))]
+
+
+def survivors(log: Columns, by: tuple[str, ...], limit: int) -> tuple[list[int], int]:
+    """Per slot of a table of bounded size, the buys since its key came in; and how many keys went."""
+    model, names, bought = Model(limit), dict[Key, int](), [0] * limit
+    before, _ = newest_items(log)
+    for e in range(len(log["time"])):
+        if KINDS[log["kind"][e]] == "click":
+            continue  # no fold is handed these
+        item, user, device = int(log["item"][e]), int(log["user"][e]), int(log["device"][e])
+        for key in keys_of(by, user, item, device, before[e], int(log["time"][e])):
+            if key is not None:
+                slot, gone = model.add(names.setdefault(key, len(names)), e)
+                for one in gone:
+                    bought[one] = 0
+                bought[slot] += KINDS[log["kind"][e]] == "buy"
+    return bought[: model.size], model.evicted
 
 
 def test_seen_and_met() -> None:
@@ -76,7 +112,7 @@ def test_history_keeps_only_its_kinds() -> None:
     state.apply(log)
     for user in range(-1, 21):
         mine = [e for e in range(80) if log["user"][e] == user and KINDS[log["kind"][e]] != "click"]
-        expected = [(log["item"][e], log["time"][e], log["kind"][e]) for e in mine[-6:]]
+        expected = [event(log, e) for e in mine[-6:]]
         assert lists(state.history(np.array([user]))) == [expected]
         assert lists(state.history(np.array([user]), 2)) == [expected[-2:]]
 
@@ -113,7 +149,7 @@ def test_context_that_events_do_not_carry_is_missing() -> None:
     log = toy_events(30)
     state = State(toy_catalogue(), [Count(("device",)), Count(("item",))])
     state.apply({name: column for name, column in log.items() if name != "device"})
-    assert state.read(Count(("device",)).name, np.arange(2), np.array([5])).tolist() == [0.0, 0.0]
+    assert state.read(Count(("device",)).name, np.arange(2), np.array([5])).tolist() == [[0.0, 0.0]]
     assert state.read(Count(("item",)).name, np.arange(40), np.array([5])).sum() == 30
 
 
@@ -122,7 +158,7 @@ def test_nothing_in_nothing_out() -> None:
     before = arrays_of(state)
     state.apply(toy_events(0))
     assert arrays_of(state) == before
-    assert state.read(Count(("item",)).name, np.zeros(0, dtype=np.int64), np.array([5])).tolist() == []
+    assert state.read(Count(("item",)).name, np.zeros(0, dtype=np.int64), np.array([5])).tolist() == [[]]
     assert lists(state.history(np.zeros(0, dtype=np.int32))) == []
 
 
@@ -190,15 +226,23 @@ def test_event_columns_of_unequal_length_are_refused() -> None:
     [
         (Count(("colour",)), r"unknown key 'colour'; choices: item, user, .* context columns: device"),
         (Count(("item.colour",)), r"unknown column 'colour'; columns: category, tags, vector, price"),
-        (Count(("item.tags",)), r"key 'item.tags' is a tags column; category columns: category"),
-        (Count(("user", "item.price")), r"key 'item.price' is a number column; category columns: category"),
-        (Count(("item", "user", "device")), r"a key is made of at most two columns, got 3"),
+        (
+            Count(("user", "item.price")),
+            r"key 'item.price' is a number column; columns that may be keys: category, tags",
+        ),
+        (Count(("last.tags",)), r"key 'last.tags' is a tags column; columns that may be keys: category"),
+        (Count(("user.tags",)), r"unknown column 'tags'; columns: region"),
+        (
+            Count(("item.tags", "item.other")),
+            r"only one column of a key may hold lists; these do: item.tags, item.other",
+        ),
+        (Rate(("item",), ("click",), ("bye",)), r"unknown event kind 'bye'; the data have: click, buy, view"),
         (Count(("item",), ("bye",)), r"unknown event kind 'bye'; the data have: click, buy, view"),
     ],
 )
-def test_folds_that_the_data_cannot_feed_are_refused(fold: Count, message: str) -> None:
+def test_folds_that_the_data_cannot_feed_are_refused(fold: Fold, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        State(toy_catalogue(), [fold])
+        State(toy_catalogue(other=toy_catalogue().items.columns["tags"]), [fold])
     assert str(caught.value).startswith(fold.name)
 
 
