@@ -20,7 +20,7 @@ from shortlist.pipeline.config import Recipe, parse
 from shortlist.pipeline.pipeline import Pipeline
 from shortlist.state.state import State
 
-FORMAT = 1
+FORMAT = 2  # 2: histories with values, several readings per aggregate, keys of any columns
 MANIFEST = "manifest.json"
 
 
@@ -73,7 +73,9 @@ class Bundle:
             raise BundleError(f"{folder}: cannot be loaded: {error}") from None
         pipeline = Pipeline.of(recipe)
         pipeline.fallback, pipeline.columns = about["fallback"], tuple(about["columns"])
-        ctx = FitContext(catalogue, tuple(about["positive"]), about["now"], about["seed"])
+        ctx = FitContext(
+            catalogue, tuple(about["positive"]), about["now"], about["seed"], context=tuple(recipe.data.context)
+        )
         pipeline.folds(ctx)  # parts work out which aggregates they read
         try:
             for place, part in pipeline.parts():
