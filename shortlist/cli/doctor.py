@@ -21,6 +21,7 @@ EXTRAS = {
     "serve": ("fastapi", "uvicorn", "msgspec"),
     "neural": ("torch",),
     "ray": ("ray",),
+    "text": ("sentence_transformers",),
     "dev": ("pytest", "hypothesis", "mypy", "ruff"),
 }
 
