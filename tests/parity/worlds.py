@@ -28,6 +28,7 @@ SOURCES: list[dict[str, Any]] = [
     {"type": "popular", "name": "popular_ever", "by": "user.country", "least": 20, "quota": 8},
     {"type": "trending", "short": "6h", "long": "2d", "prior": 1.0, "quota": 6},
     {"type": "history", "event": ["click", "purchase"], "weights": {"purchase": 2.0}, "quota": 6},
+    {"type": "history", "name": "due", "until": ["cart"], "cycle": "1d", "quota": 4},
     {"type": "itemknn", "k": 20, "quota": 10},
     {"type": "cooccurrence", "within": "12h", "half_life": "3d", "quota": 10},
     {"type": "ease", "reg": 5.0, "max_items": 40, "quota": 10},

@@ -43,6 +43,46 @@ def test_a_kind_that_weighs_nothing_is_no_candidate() -> None:
         assert set(hits.items[i].tolist()) - {-1} == set(slow.recent(user, kind="purchase"))
 
 
+def test_what_ends_and_what_falls_due() -> None:
+    """Clicks until a purchase, and the same with a cycle of a day, in plain loops over every user's events of every item."""
+    plain = History(half_life="", event=("click",), until=("purchase",))
+    due = History(half_life="", event=("click",), until=("purchase",), cycle="1d")
+    state = slow.ready(plain)
+    slow.ready(due)
+    small = slow.small()
+    batch = small.requests(20)
+    answers = [part.retrieve(batch, state, 100, None) for part in (plain, due)]
+    click, purchase = (small.catalogue.kinds.code(kind) for kind in ("click", "purchase"))
+    ended = repeated = 0
+    for i, user in enumerate(batch.user.tolist()):
+        clicks: dict[int, list[int]] = {}
+        for who, item, kind, time in zip(
+            *(small.log.columns[name].tolist() for name in ("user", "item", "kind", "time")), strict=True
+        ):
+            if who == user and kind == click:
+                clicks.setdefault(item, []).append(time)
+            if who == user and kind == purchase:
+                ended += item in clicks
+                clicks.pop(item, None)
+        wanted: list[dict[int, float]] = [{}, {}]
+        for item, times in clicks.items():
+            repeated += len(times) > 1
+            gap, since = (86_400 + max(times) - min(times)) / len(times), int(batch.time[i]) - max(times)
+            wanted[0][item] = len(times)
+            wanted[1][item] = len(times) * min(since / gap, gap / since)
+        for hits, own in zip(answers, wanted, strict=True):
+            count = int((hits.items[i] >= 0).sum())
+            got = dict(zip(hits.items[i, :count].tolist(), hits.scores[i, :count].tolist(), strict=True))
+            assert got == pytest.approx(own, rel=1e-5)
+    assert ended > 5
+    assert repeated > 5
+
+
+def test_a_kind_cannot_begin_and_end() -> None:
+    with pytest.raises(ConfigError, match=r"history.until: 'click' is also in event"):
+        told(History(until=("click", "purchase")), slow.small().ctx)
+
+
 def test_weights_are_checked() -> None:
     ctx = slow.small().ctx
     with pytest.raises(ConfigError, match=r"history.weights: 'purchase' is not among"):
