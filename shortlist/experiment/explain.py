@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -28,6 +29,7 @@ from shortlist.state.fold.window import Window
 from shortlist.state.state import State
 
 SHOWN = 20
+NEAR = 10_000  # ids among which a near one is looked for
 SUMS = (Count, Decay, Window)  # folds whose reading is the sum of what each event alone would read
 
 
@@ -91,7 +93,9 @@ class Witness:
 
     def __init__(self, fold: Fold) -> None:
         self.by, self.kinds = fold.by, fold.kinds
-        self._seen: list[tuple[Array, Array]] = []  # slots, log positions; -1 for both: cleared
+        self._seen: list[
+            tuple[Array, Array | None]
+        ] = []  # slots and log positions in turn; None: the slots were cleared
         self.asked = np.zeros(0, dtype=np.int64)
 
     def readings(self) -> tuple[str, ...]:
@@ -110,13 +114,7 @@ class Witness:
 
     def clear(self, slots: Array) -> None:
         """What these keys had is forgotten."""
-        gone = np.zeros(int(slots.max(initial=-1)) + 1, dtype=bool)
-        gone[slots] = True
-        kept = []
-        for own, positions in self._seen:
-            stay = (own >= len(gone)) | ~gone[np.minimum(own, len(gone) - 1)]
-            kept.append((own[stay], positions[stay]))
-        self._seen = kept
+        self._seen.append((slots, None))
 
     def update(self, slots: Array, events: Columns) -> None:
         """Remember who was met."""
@@ -131,12 +129,16 @@ class Witness:
     def events(self) -> tuple[Array, Array]:
         """Index into the slots asked for, and log position, of every event of theirs, in log order."""
         which, positions = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-        for own, at in self._seen:
-            for i, slot in enumerate(self.asked.tolist()):
-                if slot >= 0:
-                    mine = at[own == slot]
-                    which.append(np.full(len(mine), i))
-                    positions.append(mine)
+        for i, slot in enumerate(self.asked.tolist()):
+            mine: list[Array] = []
+            for slots, at in self._seen if slot >= 0 else ():
+                met = slots == slot
+                if at is not None:
+                    mine.append(at[met])
+                elif met.any():
+                    mine = []
+            positions += mine
+            which += [np.full(len(part), i) for part in mine]
         order = np.argsort(np.concatenate(positions), kind="stable")
         return np.concatenate(which)[order], np.concatenate(positions)[order]
 
@@ -214,12 +216,11 @@ def _asked(recipe: Recipe, data: Dataset, user: object, item: object, time: int,
 
 
 def _unknown(title: str, name: str, ids: Vocabulary) -> str:
-    """What to say of an id that the data do not have: the near ones, not all."""
-    said = unknown(title, name, [str(one) for one in ids.series().head(10_000).to_list()])
-    return (
-        said.split("choices:")[0].rstrip("; ") + f"; the data have {len(ids):,}, for example {ids.name(0)!r}"
-        if len(ids)
-        else said
+    """What to say of an id that the data do not have: a near one, not all of them."""
+    near = difflib.get_close_matches(name, [str(one) for one in ids.series().head(NEAR).to_list()], 1)
+    hint = f" did you mean {near[0]!r}?" if near else ""
+    return f"unknown {title} {name!r};{hint} the data have {len(ids):,}" + (
+        f", for example {ids.name(0)!r}" if len(ids) else ""
     )
 
 
