@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shortlist.core.batch import Batch, Columns
-from shortlist.core.component import param
+from shortlist.core.component import hidden, param
 from shortlist.core.contracts import Feature, State
 from shortlist.data.catalogue import NEVER, Catalogue, Table
 
@@ -22,29 +22,46 @@ class Attributes(Feature):
         ["*"], "item columns; * = all that are useful: not those with a value of its own for most rows"
     )
     user: list[str] = param(["*"], "user columns; * = all that are useful")
+    _known: list[tuple[str, str, str]] = hidden([])
     context: list[str] = param([], "request columns; only what the recipe's [data] context names is there")
 
     def compute(self, batch: Batch, state: State) -> Columns:
         """One column per attribute, length m."""
+        items, users = state.catalogue.items, state.catalogue.users
+        if not self._known:
+            self._known = [*self._named("item", self.item, items), *self._named("user", self.user, users)]
         columns: Columns = {}
-        for title, wanted, table in (
-            ("item", self.item, state.catalogue.items),
-            ("user", self.user, state.catalogue.users),
-        ):
-            codes = batch.item if title == "item" else batch.user
-            time = batch.spread(batch.time) if title == "item" else batch.time
-            for name in useful(table) if "*" in wanted else wanted:
-                column = table.column(name, f"feature.attributes.{title}")
-                values = column.values[codes]
-                label = f"{title}.{name}"
-                if column.kind == "moment":
-                    values = np.where(values == NEVER, np.nan, time - values).astype(np.float32)
-                    label += ":age"
-                columns[label] = values if title == "item" else batch.spread(values)
+        same: Columns = {}  # the same for all candidates of a request
+        for title, label, name in self._known:
+            table, codes = (items, batch.item) if title == "item" else (users, batch.user)
+            column = table.columns[name]
+            values = column.values[codes]
+            if column.kind == "moment":
+                time = batch.spread(batch.time) if title == "item" else batch.time
+                values = np.where(values == NEVER, np.nan, time - values).astype(np.float32)
+            (columns if title == "item" else same)[label] = values
         for name in self.context:
             empty = np.full(batch.n, -1, dtype=np.int32)
-            columns[f"context.{name}"] = batch.spread(batch.req.get(name, empty))
-        return columns
+            same[f"context.{name}"] = batch.req.get(name, empty)
+        return columns | spread(same, batch)
+
+    def _named(self, title: str, wanted: list[str], table: Table) -> list[tuple[str, str, str]]:
+        """Title, column of the frame, column of the table: of all that is wanted."""
+        made = []
+        for name in useful(table) if "*" in wanted else wanted:
+            age = ":age" if table.column(name, f"feature.attributes.{title}").kind == "moment" else ""
+            made.append((title, f"{title}.{name}{age}", name))
+        return made
+
+
+def spread(columns: Columns, batch: Batch) -> Columns:
+    """Request columns repeated for every candidate: all of one type at once."""
+    made: Columns = {}
+    for dtype in {column.dtype for column in columns.values()}:
+        names = [name for name, column in columns.items() if column.dtype == dtype]
+        block = np.stack([columns[name] for name in names])
+        made.update(zip(names, block.repeat(batch.m, axis=1) if batch.n == 1 else block[:, batch.owner], strict=True))
+    return {name: made[name] for name in columns}  # in the order given
 
 
 def useful(table: Table) -> list[str]:

@@ -224,6 +224,14 @@ def _counts(schema: Schema, lives: list[str], ctx: FitContext) -> list[Choice]:
             {"type": "conditional", "segment": schema.people, "half_life": [lives[len(lives) // 2]]},
             "popularity among people, or in places, like this one",
         ))  # fmt: skip
+    finest = next((name for name in schema.item_keys if ctx.catalogue.items.columns[name].kind == "category"), None)
+    chosen.append(Choice(
+        {
+            "type": "conditional", "name": "after", "segment": ["last", *([f"last.{finest}"] if finest else [])],
+            "half_life": _ends(lives), "lift": False,
+        },
+        "popularity after what the user touched last: a live Markov chain",
+    ))  # fmt: skip
     return chosen
 
 
@@ -278,20 +286,21 @@ def _history(schema: Schema, lives: list[str], last: int, catalogue: Catalogue) 
         Choice({"type": "cooccurrence"}, "what goes with the user's last items, live and by the log of the fit"),
         Choice({"type": "session"}, "where in the visit the request stands"),
         Choice(
-            {"type": "similarity", "vectors": "svd", "last": last}, "likeness to the history by the factors of the log"
+            {"type": "similarity", "vectors": "svd", "dim": 32, "last": min(last, 20)},
+            "likeness to the history by the factors of the log",
         ),
     ]
     for name in schema.vectors:
         chosen.append(
             Choice(
-                {"type": "similarity", "name": f"similarity_{name}", "vectors": f"item.{name}", "last": last},
+                {"type": "similarity", "name": f"similarity_{name}", "vectors": f"item.{name}", "last": min(last, 20)},
                 f"likeness by the given vectors {name}",
             )
         )
     for name in schema.texts:
         chosen.append(
             Choice(
-                {"type": "text", "name": f"text_{name}", "column": name, "last": last},
+                {"type": "text", "name": f"text_{name}", "columns": [name], "dim": 32, "last": min(last, 20)},
                 f"likeness of the texts of {name}",
             )
         )

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
-from shortlist.core.batch import Batch, Columns
+from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.component import hidden, param
 from shortlist.core.contracts import Feature, FitContext, Fold, State
 from shortlist.core.errors import ConfigError
@@ -33,9 +34,8 @@ class Conditional(Feature):
     half_life: list[str] = param(["1d"], "half-lives of the counts", duration=True)
     prior: float = param(20.0, "events of everybody's taste that every segment is given", low=1e-6)
     lift: bool = param(True, "also the ratio to everybody's share")
-    _made: list[tuple[str, str, str]] = hidden(
-        []
-    )  # column without the half-life, aggregates of both and of the segment
+    # Aggregates of both and of the segment, and the columns of shares and lifts.
+    _made: list[tuple[str, str, list[str], list[str]]] = hidden([])
     _base: tuple[str, str] = hidden(("", ""))
 
     def folds(self, ctx: FitContext) -> Sequence[Fold]:
@@ -55,23 +55,31 @@ class Conditional(Feature):
             own = columns_of(segment)
             both, alone = Decay((*own, *what), events, lives), Decay(own, events, lives)
             folds += [both, alone]
-            self._made.append((f"{label}/{self.what}|{segment}", both.name, alone.name))
+            names = [f"{label}/{self.what}|{segment}/{life}" for life in lives]
+            self._made.append((both.name, alone.name, names, [f"{name}:lift" for name in names]))
         return folds
 
     def compute(self, batch: Batch, state: State) -> Columns:
         """float32 columns of length m."""
         columns: Columns = {}
-        tiny = np.float32(1e-9)
-        share = state.values(self._base[0], batch) / np.maximum(state.values(self._base[1], batch), tiny)
-        expected = np.float32(self.prior) * share
-        for label, both, alone in self._made:
-            own = (state.values(both, batch) + expected) / (state.values(alone, batch) + np.float32(self.prior))
-            columns.update(zip([f"{label}/{life}" for life in self.half_life], own, strict=True))
+        item, everything = (state.values(name, batch) for name in self._base)
+        for both, alone, names, lifts in self._made:
+            share, lift = np.empty_like(item), np.empty_like(item)
+            _shares(state.values(both, batch), state.values(alone, batch), item, everything, self.prior, share, lift)
+            columns.update(zip(names, share, strict=True))
             if self.lift:
-                lift = np.where(share > 0, own / np.maximum(share, tiny), np.float32(1))
-                columns.update(zip([f"{label}/{life}:lift" for life in self.half_life], lift, strict=True))
+                columns.update(zip(lifts, lift, strict=True))
         return columns
 
     def origin(self, column: str) -> str:
         """The aggregate of the segment and the item, from which, with three others, a column is made."""
-        return next(both for label, both, _ in self._made if column.startswith(f"{label}/"))
+        return next(both for both, _, names, lifts in self._made if column in names or column in lifts)
+
+
+@njit(cache=True, nogil=True)
+def _shares(both: Array, alone: Array, item: Array, everything: Array, prior: float, share: Array, lift: Array) -> None:
+    for j in range(item.shape[0]):
+        for i in range(item.shape[1]):
+            whole = item[j, i] / max(everything[j, i], np.float32(1e-9))
+            share[j, i] = (both[j, i] + prior * whole) / (alone[j, i] + prior)
+            lift[j, i] = share[j, i] / whole if whole > 0 else 1.0

@@ -32,7 +32,8 @@ class Counts(Feature):
     trend: bool = param(True, "also the ratio of neighbouring half-lives")
     share: bool = param(False, "also the share of the count of all keys together")
     _whole: list[str] = hidden([])  # the aggregates of all keys together, in the same order
-    _made: list[tuple[str, list[str]]] = hidden([])  # an aggregate, and the columns that its readings become
+    # An aggregate, and the columns that its readings, their trends and their shares become.
+    _made: list[tuple[str, list[str], list[str], list[str]]] = hidden([])
 
     def folds(self, ctx: FitContext) -> Sequence[Fold]:
         """Per key one aggregate for all half-lives, and one for every window and for the total."""
@@ -43,7 +44,9 @@ class Counts(Feature):
         for key in expanded(self.by, ctx.catalogue):
             for fold, names in self._folds(columns_of(key), events):
                 folds.append(fold)
-                self._made.append((fold.name, [f"{label}/{key or 'all'}/{name}" for name in names]))
+                own = [f"{label}/{key or 'all'}/{name}" for name in names]
+                trends, shares = [f"{name}:trend" for name in own[1:]], [f"{name}:share" for name in own]
+                self._made.append((fold.name, own, trends, shares))
         if self.share:
             folds += [fold for fold, _ in self._folds((), events)]
         self._whole = [fold.name for fold, _ in self._folds((), events)]
@@ -62,18 +65,16 @@ class Counts(Feature):
         """float32 columns of length m."""
         columns: Columns = {}
         whole = {name: state.values(name, batch) for name in self._whole} if self.share else {}
-        for i, (aggregate, names) in enumerate(self._made):
+        for i, (aggregate, names, trends, shares) in enumerate(self._made):
             values = state.values(aggregate, batch)
             columns.update(zip(names, values, strict=True))
             if self.trend and len(names) > 1:
-                trends = (values[:-1] + 1) / (values[1:] + 1)
-                columns.update(zip([f"{name}:trend" for name in names[1:]], trends, strict=True))
+                columns.update(zip(trends, (values[:-1] + 1) / (values[1:] + 1), strict=True))
             if self.share:
                 everything = whole[self._whole[i % len(self._whole)]]
-                shares = values / np.maximum(everything, np.float32(1e-9))
-                columns.update(zip([f"{name}:share" for name in names], shares, strict=True))
+                columns.update(zip(shares, values / np.maximum(everything, np.float32(1e-9)), strict=True))
         return columns
 
     def origin(self, column: str) -> str:
         """The aggregate that a column is read from."""
-        return next(aggregate for aggregate, names in self._made if column.partition(":")[0] in names)
+        return next(aggregate for aggregate, *names in self._made if any(column in some for some in names))

@@ -41,22 +41,37 @@ class Pair(Feature):
         count, since, steps = _same(batch.offsets, time, batch.item, history.offsets, history.times, history.items)
         columns |= {"pair/count": count, "pair/since": since, "pair/steps": steps}
         table = state.catalogue.items
-        for name in groups(table, "category", "tags") if "*" in self.attributes else self.attributes:
-            offsets, codes = table.tags(name, batch.item)
-            history_offsets, history_codes = table.tags(name, history.items)
-            width = len(table.column(name, "feature.pair").vocabulary or ())
-            share, since, steps = _affinity(batch, history, offsets, codes, history_offsets, history_codes, width)
-            columns |= {f"pair/{name}/share": share, f"pair/{name}/since": since, f"pair/{name}/steps": steps}
+        known = groups(table, "category", "tags") if "*" in self.attributes else self.attributes
+        single = [name for name in known if table.column(name, "feature.pair").kind == "category"]
+        made: dict[str, Array] = {}
+        if single:
+            codes, past = (
+                np.stack([table.columns[name].values[items] for name in single])
+                for items in (batch.item, history.items)
+            )
+            width = int(max(codes.max(initial=-1), past.max(initial=-1))) + 1
+            block = np.full((len(single), 3, batch.m), np.nan, dtype=np.float32)
+            _single(batch.offsets, time, codes, history.offsets, history.times, past, width, block)
+            made.update(zip(single, block, strict=True))
+        for name in known:
+            if name not in made:
+                offsets, entries = table.tags(name, batch.item)
+                past_offsets, past_entries = table.tags(name, history.items)
+                width = len(table.column(name).vocabulary or ())
+                made[name] = _affinity(batch, history, offsets, entries, past_offsets, past_entries, width)
+            columns.update(
+                zip([f"pair/{name}/share", f"pair/{name}/since", f"pair/{name}/steps"], made[name], strict=True)
+            )
         return columns
 
 
 def _affinity(
     batch: Batch, history: History, offsets: Array, codes: Array, past_offsets: Array, past_codes: Array, size: int
-) -> tuple[Array, Array, Array]:
-    return _kernel(
+) -> Array:
+    return np.stack(_kernel(
         batch.offsets, np.ascontiguousarray(batch.time), offsets, np.ascontiguousarray(codes, dtype=np.int32),
         history.offsets, history.times, past_offsets, np.ascontiguousarray(past_codes, dtype=np.int32), size,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
@@ -117,3 +132,31 @@ def _kernel(
                 weight[past_codes[c]] = np.float32(0.0)
                 latest[past_codes[c]] = -1
     return share, since, steps
+
+
+@njit(cache=True, nogil=True)
+def _single(
+    owners: Array, time: Array, codes: Array, past: Array, past_times: Array, past_codes: Array, width: int, out: Array
+) -> None:
+    """The same as `_kernel`, for several columns at once whose items have one code each, or none: share, since and steps into
+    `out` (columns, 3, m), which comes full of NaN."""
+    weight = np.zeros(width, dtype=np.float32)
+    latest = np.full(width, -1, dtype=np.int64)
+    for a in range(len(codes)):
+        for i in range(len(owners) - 1):
+            first, last = past[i], past[i + 1]
+            for j in range(first, last):
+                code = past_codes[a, j]
+                if code >= 0:
+                    weight[code] += np.float32(1.0)
+                    latest[code] = j
+            for row in range(owners[i], owners[i + 1]):
+                code = codes[a, row]
+                out[a, 0, row] = weight[code] / np.float32(last - first) if code >= 0 and last > first else 0.0
+                if code >= 0 and latest[code] >= 0:
+                    out[a, 1, row] = max(time[i] - past_times[latest[code]], 0)
+                    out[a, 2, row] = last - latest[code]
+            for j in range(first, last):  # undo, so that the next request starts clean
+                code = past_codes[a, j]
+                if code >= 0:
+                    weight[code], latest[code] = np.float32(0.0), -1
