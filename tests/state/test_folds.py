@@ -117,6 +117,9 @@ def test_reading_equals_the_definition(world: tuple[list[Any], Columns, int, lis
         got = state.values(fold.name, batch)
         assert got.dtype == np.float32
         assert got.shape == (len(fold.readings()), batch.m)
+        for i in range(batch.n):  # one request alone takes a path of its own
+            rows = slice(batch.offsets[i], batch.offsets[i + 1])
+            np.testing.assert_array_equal(state.values(fold.name, batch.request(i)), got[:, rows], err_msg=fold.name)
         handed, known = keyed(fold, log), dict[Any, list[float]]()
         expected = np.full(got.shape, np.nan)
         for i in range(batch.m):

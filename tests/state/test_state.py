@@ -139,6 +139,23 @@ def test_keys_are_those_of_the_columns(counts: list[int]) -> None:
             assert state.keys((first, second), batch).tolist() == expected
 
 
+@pytest.mark.parametrize("counts", [[9], [9, 0, 20]])
+def test_a_batch_that_is_asked_again_is_told_what_has_happened_since(counts: list[int]) -> None:
+    """Slots and histories are looked up once per batch, and again after the next event."""
+    log, batch = toy_events(200), toy_batch(counts)
+    batch.user[:] = 3
+    state = State(toy_catalogue(), folds())
+    for start in range(0, 200, 40):
+        state.apply({name: column[start : start + 40] for name, column in log.items()})
+        fresh = Batch(batch.req, batch.offsets, batch.cand)
+        for name in state.folds:
+            np.testing.assert_array_equal(state.values(name, batch), state.values(name, fresh), err_msg=name)
+        past = state.past(batch, ("buy",), 3)
+        assert lists(past) == lists(state.past(fresh, ("buy",), 3))
+        mine = [e for e in range(start + 40) if log["user"][e] == 3 and KINDS[log["kind"][e]] == "buy"]
+        assert lists(past) == [[event(log, e) for e in mine[-3:]]] * len(counts)
+
+
 def test_context_that_a_request_does_not_carry_is_missing() -> None:
     batch = toy_batch([4, 2])
     bare = Batch({"user": batch.user, "time": batch.time}, batch.offsets, batch.cand)
