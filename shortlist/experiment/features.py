@@ -14,6 +14,7 @@ from shortlist.core.batch import Array, Batch, concat
 from shortlist.core.contracts import silent
 from shortlist.data.dataset import Dataset
 from shortlist.data.timeline import Split
+from shortlist.experiment import given
 from shortlist.experiment.fit import Fitted, context_of, fit, positive_kinds
 from shortlist.experiment.replay import asked
 from shortlist.experiment.settle import Settled, settle
@@ -105,7 +106,10 @@ def _timed(
     columns. What several families look up for one request is paid by the first of them, as when serving."""
     recipe, data, pipeline, state = fitted.recipe, fitted.data, fitted.pipeline, fitted.state
     kinds = data.catalogue.kind_codes(positive_kinds(recipe, data))
-    requests = recipe.timeline.requests(data, test, kinds, most=TIMED + WARM, seed=recipe.seed)
+    if given.is_given(recipe):
+        requests = given.requests(recipe, data, test, kinds, most=TIMED + WARM, seed=recipe.seed)
+    else:
+        requests = recipe.timeline.requests(data, test, kinds, most=TIMED + WARM, seed=recipe.seed)
     pools: list[Batch] = []
     seconds: dict[str, list[float]] = {name: [] for name in pipeline.features}
     made: dict[str, list[str]] = {name: [] for name in pipeline.features}
