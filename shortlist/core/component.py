@@ -33,13 +33,15 @@ def param(
     high: float | None = None,
     options: tuple[str, ...] | None = None,
     duration: bool = False,
+    empty: bool = False,
 ) -> Any:
     """A field that a recipe may set. low, high: inclusive bounds; options: the only values; duration: needs a unit ("2h"),
-    or is empty where the default is ("" = for ever, never, off: the doc says which).
+    or is empty where the default is or `empty` says so ("" = for ever, never, off: the doc says which).
 
     A list or dict default is copied for every object.
     """
-    about = {"doc": doc, "low": low, "high": high, "options": options, "duration": duration, "empty": default == ""}
+    empty = empty or default == ""
+    about = {"doc": doc, "low": low, "high": high, "options": options, "duration": duration, "empty": empty}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=about)
     return dataclasses.field(default=default, metadata=about)

@@ -33,7 +33,7 @@ class History(Source):
     """
 
     half_life: str = param(
-        "7d", 'time after which an event counts half; "" = every event counts the same', duration=True
+        "7d", 'time after which an event counts half; "" = every event counts the same', duration=True, empty=True
     )
     event: tuple[str, ...] = param((), "event kinds that make an item a candidate; the positive kinds when empty")
     weights: dict[str, float] = param({}, "what an event of a kind counts; 1 where not named")
