@@ -67,14 +67,15 @@ def featured(
     ):
         pool = pipeline.retrieve(batch, replay.state, trace)
         if pipeline.rankers:
-            pool = pipeline.add_features(pool, replay.state, trace)
+            pool = pipeline.add_features(pool, replay.state, trace, True)
         more: Columns = {
             "at": asked.position[first:last],
             "warm": np.diff(replay.state.history(batch.user, 1).offsets) > 0,
         }
         parts.append(Batch({**pool.req, **more}, pool.offsets, pool.cand))
         if last - begin >= TOGETHER or last == len(asked):
-            yield begin, last, concat(parts)
+            every = concat(parts)
+            yield begin, last, pipeline.add_features(every, replay.state, trace, False) if pipeline.rankers else every
             parts, begin = [], last
 
 

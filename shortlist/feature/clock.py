@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from shortlist.core.units import seconds
 @dataclass
 class Clock(Feature):
     """`clock.hour` (0 to 24, with the fraction) and `clock.weekday` (0 = Monday)."""
+
+    reads_state: ClassVar[bool] = False
 
     offset: str = param("0s", "what to add to UTC for the users' clock", duration=True)
 

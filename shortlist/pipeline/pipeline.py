@@ -143,11 +143,16 @@ class Pipeline:
             keep &= part.keep(batch, state)
         return keep
 
-    def add_features(self, batch: Batch, state: State, trace: Trace | None = None) -> Batch:
-        """The batch with every feature family's columns."""
+    def add_features(
+        self, batch: Batch, state: State, trace: Trace | None = None, reads_state: bool | None = None
+    ) -> Batch:
+        """The batch with every feature family's columns. reads_state: only of the families that do (a replay asks them request by
+        request), or then of those that say they do not (which may be asked for many moments at once)."""
         timed = _timer(trace)
         columns: Columns = {}
         for name, part in self.features.items():
+            if reads_state is not None and getattr(part, "reads_state", True) != reads_state:
+                continue
             with timed(f"feature.{name}"):
                 made = part.compute(batch, state)
                 for column in made:
@@ -157,7 +162,7 @@ class Pipeline:
                         )
                 columns.update(made)
         made_batch = batch.with_columns(columns)
-        if not self.columns:
+        if not self.columns and reads_state is not True:
             self.columns = tuple(name for name in made_batch.cand if name not in NO_FEATURE)
         return made_batch
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from shortlist.core.batch import Batch
 from shortlist.core.contracts import Hits
+from shortlist.pipeline.merge import given as from_given
 from shortlist.pipeline.merge import merge
 
 SIZE = 9  # items
@@ -103,3 +104,33 @@ def test_the_cut_is_fair_by_rank() -> None:
     made = merge(Batch.of(np.zeros(1), np.array(0)), ["a", "b"], hits, 3, SIZE)
     assert made.item.tolist() == [0, 5, 1]
     assert made.cand["rank_b"].tolist()[0] == 2.0  # what is in the pool is credited to all who found it
+
+
+@given(st.data())
+def test_given_candidates_get_every_score(data: st.DataObject) -> None:
+    """A hit's own score, else the full one, else NaN; candidates and their columns stay as they are."""
+    n, size = data.draw(st.integers(1, 4)), 6
+    lists = [data.draw(st.lists(st.integers(0, size), max_size=5, unique=True)) for _ in range(n)]
+    counts = np.array([len(entry) for entry in lists])
+    item = np.array([code for entry in lists for code in entry], dtype=np.int32)
+    batch = Batch(
+        Batch.of(np.arange(n), np.array(0)).req,
+        np.concatenate([[0], np.cumsum(counts)]),
+        {"item": item, "position": item},
+    )
+    found = np.array(
+        [data.draw(st.lists(st.sampled_from([-1, 0, 1, 2, 3, 4, 5]), min_size=3, max_size=3)) for _ in range(n)],
+        np.int32,
+    )
+    scores = np.arange(3 * n, dtype=np.float32).reshape(n, 3)
+    full = data.draw(st.sampled_from([None, 1, n]))
+    every = None if full is None else np.arange(100, 100 + full * size, dtype=np.float32).reshape(full, size)
+    got = from_given(batch, ["one"], [Hits(found, scores, every)])
+    assert list(got.cand) == ["item", "position", "score_one"]
+    row = 0
+    for i, entry in enumerate(lists):
+        for code in entry:
+            own = [float(scores[i, j]) for j in range(3) if found[i, j] == code]
+            whole = np.nan if every is None or code >= size else every[0 if full == 1 else i, code]
+            np.testing.assert_equal(got.cand["score_one"][row], np.float32(own[0] if own else whole))
+            row += 1

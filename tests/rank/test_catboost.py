@@ -196,3 +196,41 @@ def test_a_damaged_model_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="not a readable model") as caught:
         load(Catboost(), tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def alone(made: Frame, group: bool = False) -> Frame:
+    """The frame with every row a request of its own; group: and the former requests as groups."""
+    batch = made.batch
+    req = {"user": batch.spread(batch.user), "time": batch.spread(batch.time)}
+    more = {"group": batch.owner * 3 + 1} if group else {}
+    single = Batch({**req, **more}, np.arange(batch.m + 1), batch.cand)
+    return Frame(single, made.label, made.weight, batch.spread(made.cutoff), made.features)
+
+
+def test_what_chooses_the_trees() -> None:
+    """NDCG where groups have rows to order; the loss where every request is one row: its NDCG is 1, whatever the model."""
+
+    def fitted(valid: Frame, **options: Any) -> Catboost:
+        part = Catboost(iterations=120, depth=4, rate=0.3, threads=1, **options)
+        part.fit(alone(frame()), valid, CTX)
+        return part
+
+    loss = fitted(alone(frame(1)))
+    assert 1 < loss.trees == loss.curve["iteration"][int(np.argmin(loss.curve["valid"]))] < 120
+    assert loss.curve == fitted(alone(frame(1)), choose="Logloss").curve
+    ndcg = fitted(alone(frame(1), group=True))
+    assert ndcg.curve == fitted(frame(1)).curve != loss.curve
+    assert ndcg.curve == fitted(frame(1), choose="NDCG").curve
+    auc = fitted(alone(frame(1), group=True), choose="AUC")
+    assert auc.curve == fitted(frame(1), choose="AUC").curve
+    assert 0.5 < max(auc.curve["valid"]) < 1.0
+    assert auc.trees == auc.curve["iteration"][int(np.argmax(auc.curve["valid"]))]
+
+
+@pytest.mark.parametrize("loss", BY_REQUEST)
+def test_a_group_of_requests_is_compared_like_a_request(loss: str) -> None:
+    """Rows that are requests of their own, in groups, teach a listwise loss what the same rows in one request do."""
+    part, other = (Catboost(loss=loss, iterations=10, threads=1) for _ in range(2))
+    part.fit(alone(frame(), group=True), None, CTX)
+    other.fit(frame(), None, CTX)
+    assert part.score(frame(1).batch).tolist() == other.score(frame(1).batch).tolist()
