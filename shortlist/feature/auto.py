@@ -13,9 +13,11 @@ from shortlist.core.component import param
 from shortlist.core.contracts import FitContext
 from shortlist.core.errors import ConfigError, choices
 from shortlist.core.units import seconds
-from shortlist.data.catalogue import Catalogue, Table
+from shortlist.data.catalogue import Table
 from shortlist.data.log import Log
 from shortlist.feature.attributes import groups, useful
+from shortlist.state.form import Form
+from shortlist.state.memory import PLACE
 
 IMPRESSION = "impression"
 LADDER = ("5m", "20m", "1h", "4h", "12h", "1d", "3d", "7d", "14d", "30d", "90d", "180d", "365d")
@@ -23,7 +25,7 @@ EVENTS = 500  # that a half-life must hold over all items together: fewer are no
 WORDS = 2.0  # mean words of a column of texts
 RARE = 0.005  # share of the events that a kind must have
 SEGMENT = 200  # values that a segment of people may have
-PEOPLE = 4  # segments, at most
+PER_USER = 300  # bytes per user that a key of user and item may take
 LEAST = 0.002  # nats that a segment must tell about the item
 SAMPLE = 300_000  # newest events that segments are judged on
 TOP = 500  # items that they are judged on
@@ -46,7 +48,8 @@ class Schema(NamedTuple):
     users: list[str]
     people: list[str]  # keys that tell people or places apart, the most telling first
     context: list[str]
-    kinds: list[str]  # the commonest first
+    others: list[str]  # kinds of events that are neither positive nor impressions, the commonest first
+    shown: bool  # are there impressions?
 
 
 @dataclass
@@ -57,18 +60,21 @@ class Auto:
     exclude: list[str] = param([], "columns to leave alone: item.<name>, user.<name>, or a context column")
     half_life: list[str] = param([], "half-lives of counts; chosen by the pace of the log when empty", duration=True)
     families: list[str] = param([], "only these families; all that fit the data when empty")
-    last: int = param(50, "newest events of the history that are looked at", low=1)
+    breadth: int = param(
+        2, "how many columns of items, segments of people and other kinds of events are looked at", low=0
+    )
+    last: int = param(30, "newest events of the history that are looked at", low=1)
 
     def choose(self, log: Log, ctx: FitContext) -> list[Choice]:
         """log: what is known at the first cut-off. Families in the order in which they become columns."""
         schema = self._schema(log, ctx)
         lives = list(self.half_life) or ladder(log, ctx)
         chosen = [
-            *_plain(schema, ctx.catalogue),
-            *_counts(schema, lives, ctx),
-            *_rates(schema, lives, ctx),
+            *_plain(schema),
+            *_counts(schema, lives),
+            *_rates(schema, lives, log, ctx),
             *_values(schema, log, ctx),
-            *_history(schema, lives, self.last, ctx.catalogue),
+            *_history(schema, self.last),
         ]
         kinds = [choice.entry["type"] for choice in chosen]
         for name in self.families:
@@ -100,13 +106,15 @@ class Auto:
         segments = [f"user.{name}" for name in left("user", groups(users))] + [
             name for name in context if name in catalogue.context
         ]
+        others = [kind for kind in kinds if kind not in ctx.positive and kind != IMPRESSION]
         return Schema(
-            left("item", useful(items)), left("item", shared(items)), left("item", texts(items)),
-            left("item", items.of_kind("vector")), left("user", useful(users)), telling(segments, log, ctx), context, kinds,
+            left("item", useful(items)), left("item", shared(items))[: self.breadth], left("item", texts(items)),
+            left("item", items.of_kind("vector")), left("user", useful(users)),
+            telling(segments, log, ctx, self.breadth), context, others[: self.breadth], IMPRESSION in kinds,
         )  # fmt: skip
 
 
-def telling(segments: list[str], log: Log, ctx: FitContext, most: int = PEOPLE) -> list[str]:
+def telling(segments: list[str], log: Log, ctx: FitContext, most: int) -> list[str]:
     """The segments that say most about which item is taken: by the mutual information of both over the newest positive events,
     in nats, less what chance alone would give (R - 1)(C - 1) / 2N (Miller 1955); at least LEAST of it."""
     own = log.of_kinds(ctx.kinds(()))
@@ -182,56 +190,37 @@ def _values_of(table: Table, name: str) -> int:
     return 0 if vocabulary is None else len(vocabulary)
 
 
-def _plain(schema: Schema, catalogue: Catalogue) -> list[Choice]:
-    chosen = []
+def _plain(schema: Schema) -> list[Choice]:
+    chosen = [Choice({"type": "clock"}, "hour and weekday of the request")]
     if schema.items or schema.users or schema.context:
         entry = {"type": "attributes", "item": schema.items, "user": schema.users, "context": schema.context}
-        chosen.append(
-            Choice(
-                entry, f"{len(schema.items)} item, {len(schema.users)} user and {len(schema.context)} context columns"
-            )
-        )
-    chosen.append(Choice({"type": "clock"}, "hour and weekday of the request"))
+        why = f"{len(schema.items)} item, {len(schema.users)} user and {len(schema.context)} context columns"
+        chosen.insert(0, Choice(entry, why))
     return chosen
 
 
-def _counts(schema: Schema, lives: list[str], ctx: FitContext) -> list[Choice]:
-    keys = [f"item.{name}" for name in schema.item_keys]
+def _counts(schema: Schema, lives: list[str]) -> list[Choice]:
+    keys, ends = [f"item.{name}" for name in schema.item_keys], _ends(lives)
+    entry: dict[str, Any]
     chosen = [
         Choice(
             {"type": "counts", "by": ["item"], "half_life": lives, "share": True},
             f"how much of everything the item is now: {', '.join(lives)} by the pace of the log",
         ),
         Choice({"type": "recency", "by": ["item", "user"], "first": True}, "age of the item, idle time of the user"),
-        Choice(
-            {"type": "counts", "name": "activity", "by": ["user"], "half_life": _ends(lives), "trend": True},
-            "how active the user is",
-        ),
+        Choice({"type": "counts", "name": "activity", "by": ["user"], "half_life": ends}, "how active the user is"),
     ]
     if keys:
-        chosen.insert(1, Choice(
-            {"type": "counts", "name": "counts_of_groups", "by": keys, "half_life": _ends(lives)},
-            f"the same for {', '.join(keys)}",
-        ))  # fmt: skip
-    others = [kind for kind in schema.kinds if kind not in ctx.positive]
-    for kind in others:
-        chosen.append(Choice(
-            {"type": "counts", "name": f"counts_{kind}", "by": ["item"], "event": [kind], "half_life": _ends(lives)},
-            f"events of kind {kind}, which are not positive but say something",
-        ))  # fmt: skip
+        entry = {"type": "counts", "name": "counts_of_groups", "by": keys, "half_life": ends}
+        chosen.insert(1, Choice(entry, f"the same for {', '.join(keys)}"))
+    for kind in schema.others:
+        entry = {"type": "counts", "name": f"counts_{kind}", "by": ["item"], "event": [kind], "half_life": ends}
+        chosen.append(Choice(entry, f"events of kind {kind}, which are not positive but say something"))
     if schema.people:
-        chosen.append(Choice(
-            {"type": "conditional", "segment": schema.people, "half_life": [lives[len(lives) // 2]]},
-            "popularity among people, or in places, like this one",
-        ))  # fmt: skip
-    finest = next((name for name in schema.item_keys if ctx.catalogue.items.columns[name].kind == "category"), None)
-    chosen.append(Choice(
-        {
-            "type": "conditional", "name": "after", "segment": ["last", *([f"last.{finest}"] if finest else [])],
-            "half_life": _ends(lives), "lift": False,
-        },
-        "popularity after what the user touched last: a live Markov chain",
-    ))  # fmt: skip
+        entry = {"type": "conditional", "segment": schema.people, "half_life": [lives[len(lives) // 2]]}
+        chosen.append(Choice(entry, "popularity among people, or in places, like this one"))
+    entry = {"type": "conditional", "name": "after", "segment": ["last"], "half_life": ends, "lift": False}
+    chosen.append(Choice(entry, "popularity after what the user touched last: a live Markov chain"))
     return chosen
 
 
@@ -240,30 +229,37 @@ def _ends(lives: list[str]) -> list[str]:
     return list(dict.fromkeys([lives[min(1, len(lives) - 1)], lives[-1]]))
 
 
-def _rates(schema: Schema, lives: list[str], ctx: FitContext) -> list[Choice]:
-    if IMPRESSION not in schema.kinds:
+def _rates(schema: Schema, lives: list[str], log: Log, ctx: FitContext) -> list[Choice]:
+    if not schema.shown:
         return []
-    keys = ["item", *(f"item.{name}" for name in schema.item_keys)]
-    events = list(
-        dict.fromkeys([*ctx.positive, *(kind for kind in schema.kinds if kind not in (IMPRESSION, *ctx.positive))])
-    )[:3]
     chosen = []
-    for event in events:
-        chosen.append(Choice(
-            {"type": "rate", "name": f"rate_{event}", "event": [event], "by": keys, "half_life": _ends(lives)},
-            f"{event} per impression, of the item and of what it is",
-        ))  # fmt: skip
-    mine = [f"user x item.{name}" for name in schema.item_keys[:3]]
-    chosen.append(Choice(
-        {"type": "rate", "name": "rate_user", "by": ["user", *mine], "half_life": [lives[-1]], "hold": "30m", "prior": 5.0},
-        "the user's own rate without the running visit: live, it orders his candidates the wrong way round",
-    ))  # fmt: skip
+    entry: dict[str, Any]
+    items = [f"item.{name}" for name in schema.item_keys]
+    for event in [*ctx.positive, *schema.others][:2]:
+        own = ["item", *items] if event in ctx.positive else ["item"]
+        entry = {"type": "rate", "name": f"rate_{event}", "event": [event], "by": own, "half_life": _ends(lives)}
+        chosen.append(Choice(entry, f"{event} per impression"))
+    mine = ["user", *_within_budget(items, log, ctx)]
+    entry = {"type": "rate", "name": "rate_user", "by": mine, "half_life": [lives[-1]], "hold": "30m", "prior": 5.0}
+    why = "the user's own rate without the running visit: live, it orders his candidates the wrong way round"
+    chosen.append(Choice(entry, why))
     if schema.people:
         people = [f"{name} x item" for name in schema.people]
-        chosen.append(Choice(
-            {"type": "rate", "name": "rate_people", "by": people, "half_life": [lives[-1]]}, "the item's rate among people like this one"
-        ))  # fmt: skip
+        entry = {"type": "rate", "name": "rate_people", "by": people, "half_life": [lives[-1]]}
+        chosen.append(Choice(entry, "the item's rate among people like this one"))
     return chosen
+
+
+def _within_budget(keys: list[str], log: Log, ctx: FitContext) -> list[str]:
+    """`user x key` for the keys of which the users have met so few values that they can be afforded."""
+    fit = []
+    for key in keys:
+        form = Form(("user", key), ctx.catalogue, "auto")
+        met, _ = form.keys({"user": log.user, "item": log.item}, {}, log.time, len(log))
+        slots = len(np.unique(met[met >= 0]))
+        if slots * (PLACE + 64) <= PER_USER * max(len(np.unique(log.user)), 1):
+            fit.append(f"user x {key}")
+    return fit
 
 
 def _values(schema: Schema, log: Log, ctx: FitContext) -> list[Choice]:
@@ -273,11 +269,12 @@ def _values(schema: Schema, log: Log, ctx: FitContext) -> list[Choice]:
     there = values[np.isfinite(values)]
     if len(there) < len(values) // 2 or len(np.unique(there[:10_000])) < 2:
         return []
-    keys = ["item", "user", *(f"user x item.{name}" for name in schema.item_keys[:3])]
+    keys = ["item", "user", *_within_budget([f"item.{name}" for name in schema.item_keys], own, ctx)]
     return [Choice({"type": "mean", "by": keys}, "values of positive events: what the item and the user usually get")]
 
 
-def _history(schema: Schema, lives: list[str], last: int, catalogue: Catalogue) -> list[Choice]:
+def _history(schema: Schema, last: int) -> list[Choice]:
+    short = min(last, 20)
     chosen = [
         Choice(
             {"type": "pair", "attributes": schema.item_keys, "last": last},
@@ -286,22 +283,14 @@ def _history(schema: Schema, lives: list[str], last: int, catalogue: Catalogue) 
         Choice({"type": "cooccurrence"}, "what goes with the user's last items, live and by the log of the fit"),
         Choice({"type": "session"}, "where in the visit the request stands"),
         Choice(
-            {"type": "similarity", "vectors": "svd", "dim": 32, "last": min(last, 20)},
+            {"type": "similarity", "vectors": "svd", "dim": 32, "last": short},
             "likeness to the history by the factors of the log",
         ),
     ]
     for name in schema.vectors:
-        chosen.append(
-            Choice(
-                {"type": "similarity", "name": f"similarity_{name}", "vectors": f"item.{name}", "last": min(last, 20)},
-                f"likeness by the given vectors {name}",
-            )
-        )
+        entry = {"type": "similarity", "name": f"similarity_{name}", "vectors": f"item.{name}", "last": short}
+        chosen.append(Choice(entry, f"likeness by the given vectors {name}"))
     for name in schema.texts:
-        chosen.append(
-            Choice(
-                {"type": "text", "name": f"text_{name}", "columns": [name], "dim": 32, "last": min(last, 20)},
-                f"likeness of the texts of {name}",
-            )
-        )
+        entry = {"type": "text", "name": f"text_{name}", "columns": [name], "dim": 32, "last": short}
+        chosen.append(Choice(entry, f"likeness of the texts of {name}"))
     return chosen

@@ -36,7 +36,7 @@ class Cooccurrence(Feature):
     weights: dict[str, float] = param({}, "weights of event kinds, where it is not 1")
     half_life: str = param("6h", "age at which a live neighbour weighs half", duration=True)
     within: str = param("12h", "how far apart in time two events may be", duration=True)
-    room: int = param(64, "newest live neighbours kept per item", low=1, high=4096)
+    room: int = param(32, "newest live neighbours kept per item", low=1, high=4096)
     window: int = param(10, "how many places apart two events of the log may be", low=1)
     k: int = param(100, "partners kept per item at the fit", low=1)
     event: tuple[str, ...] = param((), "event kinds; the positive kinds when empty")

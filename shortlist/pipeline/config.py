@@ -42,7 +42,7 @@ class Memory:
 
     history: int = param(512, "newest events kept per user", low=1, high=1_000_000)
     events: list[str] = param([], "event kinds that enter the history; all but impressions when empty")
-    keys: int = param(1 << 23, "values kept per key of several columns; of more, the coldest go", low=16)
+    keys: int = param(1 << 20, "values kept per key of several columns; of more, the coldest go", low=16)
     memory: float = param(
         8.0, "gigabytes that the aggregates may come to need; more is refused before the run", low=0.001
     )

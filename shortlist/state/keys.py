@@ -13,7 +13,7 @@ from shortlist.core.batch import Array
 
 EMPTY = -1
 SMALLEST = 1024
-KEYS = 1 << 23  # default bound of a hash table
+KEYS = 1 << 20  # default bound of a hash table
 SHARE = 16  # one key in so many goes when the table is full
 MIXER = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: Fibonacci hashing
 
