@@ -31,7 +31,15 @@ from shortlist.pipeline.config import read as read_recipe
 from shortlist.pipeline.pipeline import Pipeline
 from shortlist.state.fold.count import Count
 from shortlist.state.fold.decay import Decay
+from shortlist.state.fold.distinct import Distinct
+from shortlist.state.fold.first import First
+from shortlist.state.fold.follow import Follow
+from shortlist.state.fold.gap import Gap
 from shortlist.state.fold.last import Last
+from shortlist.state.fold.mean import Mean
+from shortlist.state.fold.rate import Rate
+from shortlist.state.fold.session import Session
+from shortlist.state.fold.value import Value
 from shortlist.state.fold.window import Window
 from shortlist.state.state import State
 
@@ -42,14 +50,30 @@ HALF_LIVES = ("10m", "1h", "6h", "1d", "7d")
 def aggregates(by_category: str) -> dict[str, Callable[[], Fold]]:
     """What a news recipe keeps, for the synthetic stream."""
     return {
-        **{f"decay item {life}": partial(Decay, ("item",), half_life=life) for life in HALF_LIVES},
-        **{f"decay category {life}": partial(Decay, (by_category,), half_life=life) for life in ("1h", "1d")},
-        "decay user 1h": partial(Decay, ("user",), half_life="1h"),
+        "decay item": partial(Decay, ("item",), half_life=HALF_LIVES),
+        "decay category": partial(Decay, (by_category,), half_life=("1h", "1d")),
+        "decay user": partial(Decay, ("user",), half_life=("1h",)),
         "count item": partial(Count, ("item",)),
         "count user": partial(Count, ("user",)),
         "last item": partial(Last, ("item",)),
         "last user": partial(Last, ("user",)),
         "window item 1h": partial(Window, ("item",), length="1h"),
+    }
+
+
+def others() -> dict[str, Callable[[], Fold]]:
+    """One of every other kind, by the key that it is mostly used with: beside the recipe's set, not part of it."""
+    return {
+        "first item": partial(First, ("item",)),
+        "rate item, two half-lives": partial(Rate, ("item",), half_life=("1h", "")),
+        "rate user, running session out": partial(Rate, ("user",), hold="30m"),
+        "rate user x hour": partial(Rate, ("user", "hour")),
+        "mean item": partial(Mean, ("item",)),
+        "value user": partial(Value, ("user",)),
+        "gap user": partial(Gap, ("user",)),
+        "session user": partial(Session, ("user",)),
+        "distinct items of a user": partial(Distinct, ("user",)),
+        "follow": Follow,
     }
 
 
@@ -101,11 +125,26 @@ def seconds_of(catalogue: Catalogue, folds: list[Fold], events: Columns) -> floa
     return time.thread_time() - start
 
 
+def beside(catalogue: Catalogue, events: Columns, requests: int = 200) -> float:
+    """Median microseconds that live co-visitation takes for 500 candidates beside a user's five newest items."""
+    fold = Follow()
+    state = State(catalogue, [fold])
+    state.apply(events)
+    draw, spent = rng(0, "beside"), []
+    for _ in range(requests):
+        anchors, items = (draw.choice(events["item"], count) for count in (5, 500))
+        start = time.perf_counter()
+        fold.weights(anchors, np.ones(5), np.array([0, 5]), np.array([0, 500]), items, np.array([state.now]), 21_600.0)
+        spent.append(time.perf_counter() - start)
+    return statistics.median(spent) * 1e6
+
+
 def measure(size: int, runs: int) -> dict[str, Any]:
-    """Median million events per second: nothing but the history, each aggregate on top of it, and the whole set."""
+    """Median million events per second: nothing but the history, each aggregate on top of it, and the recipe's whole set."""
     catalogue, events, made, name = stream(size)
     size = len(events["time"])
-    lines: dict[str, list[Callable[[], Fold]]] = {"history": [], **{title: [make] for title, make in made.items()}}
+    each = {**made, **others()}
+    lines: dict[str, list[Callable[[], Fold]]] = {"history": [], **{title: [make] for title, make in each.items()}}
     lines["everything"] = list(made.values())
     for makers in lines.values():  # compile first
         seconds_of(catalogue, [make() for make in makers], {key: column[:1000] for key, column in events.items()})
@@ -119,14 +158,17 @@ def measure(size: int, runs: int) -> dict[str, Any]:
         title: {
             "million_events_per_second": round(size / value / 1e6, 3),
             "nanoseconds_more_than_history": round((value - history) / size * 1e9, 1),
-            "share_of_everything": round((value if title == "history" else max(value - history, 0.0)) / whole, 3),
+            "share_of_everything": 0.0
+            if title in others()
+            else round((value if title == "history" else max(value - history, 0.0)) / whole, 3),
+            "bytes_per_slot": sum(make().bytes() for make in lines[title]),
         }
         for title, value in median.items()
         if title != "everything"
     }
     speed = round(size / whole / 1e6, 3)
     return {
-        "data": name, "events": size, "runs": runs, "everything": speed, "target": TARGET,
+        "data": name, "events": size, "beside_microseconds": round(beside(catalogue, events), 1), "runs": runs, "everything": speed, "target": TARGET,
         "ratio_to_target": round(speed / TARGET, 2), "lines": rows,
     }  # fmt: skip
 
@@ -143,14 +185,15 @@ def main() -> None:
         print(json.dumps(found, indent=1))
         return
     print(f"{found['data']}: {found['events']:,} events, one core, medians of {found['runs']} interleaved runs\n")
-    print(f"{'':<64} {'M events/s':>10} {'ns more':>8} {'of all':>7}")
+    print(f"{'':<64} {'M events/s':>10} {'ns more':>8} {'of all':>7} {'B/slot':>7}")
     for title, row in found["lines"].items():
         print(
             f"{title:<64} {row['million_events_per_second']:>10.2f} {row['nanoseconds_more_than_history']:>8.1f} "
-            f"{row['share_of_everything']:>6.0%}"
+            f"{row['share_of_everything']:>6.0%} {row['bytes_per_slot']:>7}"
         )
+    print(f"\n500 candidates beside 5 items: {found['beside_microseconds']} microseconds")
     print(
-        f"\neverything: {found['everything']:.2f} M events/s, {found['ratio_to_target']:.2f} x the target of {TARGET:g}"
+        f"everything: {found['everything']:.2f} M events/s, {found['ratio_to_target']:.2f} x the target of {TARGET:g}"
     )
 
 

@@ -16,7 +16,6 @@ from shortlist.state.slotted import Slotted, slots
 
 ABOVE, BELOW = 1, 2  # an event counts in the numerator, in the denominator
 AT_ONCE, QUIET, TILE = 0, 1, 2  # when an event begins to count
-NEVER = -(2.0**62)
 
 
 @dataclass
