@@ -34,7 +34,7 @@ class Slotted:
     event: tuple[str, ...] = param((), "event kinds to fold")
 
     def __post_init__(self) -> None:
-        self.by, self.event = tuple(self.by), tuple(self.event)
+        self.by, self.event = tuple(self.by), tuple(dict.fromkeys(self.event))
         self.grow(SMALLEST)
 
     @property

@@ -391,3 +391,12 @@ def test_equal_folds_have_equal_names_and_others_not() -> None:
 def test_rates_that_cannot_be_meant(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build("state.fold", {"type": "rate", **options})
+
+
+def test_a_kind_named_twice_is_one_kind() -> None:
+    """Two names of three kinds are not all kinds, and three names of two are not either."""
+    fold = Count(event=("buy", "buy", "buy"))
+    assert fold.name == Count(event=("buy",)).name
+    state = State(toy_catalogue(), [fold])
+    state.apply(events([0, 0], [1, 1], [5, 6], kind=[0, 1]))
+    assert state.read(fold.name, np.array([1]), np.array([9])).tolist() == [[1.0]]
