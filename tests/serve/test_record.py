@@ -24,6 +24,7 @@ from shortlist.serve.parity import parity, same
 from tests.parity.worlds import DAY, FEATURES, RANKERS, recipe, shop, without
 
 REQUESTS = 300
+FEW = 60
 NOW = START + 7 * DAY
 KINDS = ("impression", "click", "click", "cart", "purchase")
 DEVICES = ["phone", "desktop", "tablet", "watch", None]
@@ -44,10 +45,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return bundle(folder / "bundle"), served(folder / "bundle", folder / "log")
 
 
+@pytest.fixture(scope="module")
+def small(made: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same bundle and a short record, for what need not be long."""
+    return made[0], served(made[0], tmp_path_factory.mktemp("small") / "log", FEW, 16)
+
+
 @pytest.fixture
-def copy(made: tuple[Path, Path], tmp_path: Path) -> Path:
+def copy(small: tuple[Path, Path], tmp_path: Path) -> Path:
     """A record to be spoilt."""
-    return shutil.copytree(made[1], tmp_path / "log")
+    return shutil.copytree(small[1], tmp_path / "log")
 
 
 def event(draw: np.random.Generator, i: int) -> dict[str, Any]:
@@ -79,13 +86,13 @@ def asked(draw: np.random.Generator, i: int) -> dict[str, Any]:
     return {**made, "explain": bool(draw.random() < 0.1)}
 
 
-def served(bundle: Path, log: Path) -> Path:
+def served(bundle: Path, log: Path, requests: int = REQUESTS, segment: int = 64) -> Path:
     """Random requests between random events."""
     draw = rng(0, "served")
     engine = Engine.load(bundle)
-    recorder = engine.record(log, segment=64)
+    recorder = engine.record(log, segment=segment)
     events = 0
-    for i in range(REQUESTS):
+    for i in range(requests):
         if draw.random() < 0.7:
             size = int(draw.integers(1, 6))
             engine.track([event(draw, events + j) for j in range(size)])
@@ -94,7 +101,7 @@ def served(bundle: Path, log: Path) -> Path:
         assert answer["request_id"] == f"{recorder.writer}-{i}"
     recorder.close()
     engine.track([event(draw, events)])  # after the record: not in it
-    assert events > 500
+    assert events > 1.5 * requests
     return log
 
 
@@ -140,7 +147,7 @@ def first(folder: Path, name: str) -> Path:
     return next(path for path in sorted(folder.glob("*/*/*")) if path.name == name)
 
 
-def test_an_altered_value_is_found(made: tuple[Path, Path], copy: Path) -> None:
+def test_an_altered_value_is_found(small: tuple[Path, Path], copy: Path) -> None:
     """By one bit, in one cell: that cell alone."""
     path = first(copy, "rows.parquet")
     table = pl.read_parquet(path)
@@ -149,7 +156,7 @@ def test_an_altered_value_is_found(made: tuple[Path, Path], copy: Path) -> None:
     column = table[name].to_numpy().copy()
     column[7] = np.nextafter(column[7], np.float32(np.inf))
     table.with_columns(pl.Series(name, column)).write_parquet(path)
-    found = parity(made[0], copy)
+    found = parity(small[0], copy)
     assert found.differences == 1
     assert found.columns[name].mismatches == 1
     example = found.columns[name].example
@@ -159,17 +166,17 @@ def test_an_altered_value_is_found(made: tuple[Path, Path], copy: Path) -> None:
     assert len(values) == len(table)
 
 
-def test_a_missing_row_is_found(made: tuple[Path, Path], copy: Path) -> None:
+def test_a_missing_row_is_found(small: tuple[Path, Path], copy: Path) -> None:
     """A row that was scored but is not in the record: it is extra when computed again, and those below it move up."""
     spoil(first(copy, "rows.parquet"), lambda table: table.with_row_index().filter(pl.col("index") != 4).drop("index"))
-    found = parity(made[0], copy)
+    found = parity(small[0], copy)
     assert (found.extra_rows, found.missing_rows) == (1, 0)
     assert found.columns["place"].mismatches > 0
     assert found.differences == 1 + found.columns["place"].mismatches
     assert any("not recorded" in line for line in found.example_rows)
 
 
-def test_a_row_too_many_is_found(made: tuple[Path, Path], copy: Path) -> None:
+def test_a_row_too_many_is_found(small: tuple[Path, Path], copy: Path) -> None:
     def more(table: pl.DataFrame) -> pl.DataFrame:
         last = (
             table.filter(pl.col("serial") == table["serial"].max()).tail(1).with_columns(item_id=pl.lit("no such item"))
@@ -177,52 +184,52 @@ def test_a_row_too_many_is_found(made: tuple[Path, Path], copy: Path) -> None:
         return pl.concat([table, last])
 
     spoil(first(copy, "rows.parquet"), more)
-    found = parity(made[0], copy)
+    found = parity(small[0], copy)
     assert (found.extra_rows, found.missing_rows, found.differences) == (0, 1, 1)
 
 
-@pytest.mark.parametrize("which", [0, 30, -1])
-def test_a_missing_request_is_found(made: tuple[Path, Path], copy: Path, which: int) -> None:
+@pytest.mark.parametrize("which", [0, 9, -1])
+def test_a_missing_request_is_found(small: tuple[Path, Path], copy: Path, which: int) -> None:
     spoil(
         first(copy, "requests.parquet"),
         lambda table: table.with_row_index().filter(pl.col("index") != which % len(table)).drop("index"),
     )
-    found = parity(made[0], copy)
-    assert (found.missing_requests, found.differences, found.requests) == (1, 1, REQUESTS - 1)
+    found = parity(small[0], copy)
+    assert (found.missing_requests, found.differences, found.requests) == (1, 1, FEW - 1)
 
 
-def test_a_missing_segment_is_found(made: tuple[Path, Path], copy: Path) -> None:
+def test_a_missing_segment_is_found(small: tuple[Path, Path], copy: Path) -> None:
     shutil.rmtree(first(copy, "requests.parquet").parent)
-    assert parity(made[0], copy).missing_requests == 64
+    assert parity(small[0], copy).missing_requests == 16
 
 
-def test_a_missing_event_segment_is_one_line(made: tuple[Path, Path], copy: Path) -> None:
+def test_a_missing_event_segment_is_one_line(small: tuple[Path, Path], copy: Path) -> None:
     segments = sorted((copy / "events").iterdir())
     assert len(segments) > 2
     shutil.rmtree(segments[1])
     with pytest.raises(BundleError, match=r"the events at log positions \d+ to \d+ are not in the record"):
-        parity(made[0], copy)
+        parity(small[0], copy)
     shutil.rmtree(segments[-1])
     for path in segments[2:-1]:
         shutil.rmtree(path)
     with pytest.raises(BundleError, match="was answered at log position"):
-        parity(made[0], copy)
+        parity(small[0], copy)
 
 
-def test_an_altered_event_is_found(made: tuple[Path, Path], copy: Path) -> None:
+def test_an_altered_event_is_found(small: tuple[Path, Path], copy: Path) -> None:
     """Its features are not what was served."""
     spoil(
         first(copy, "events.parquet"), lambda table: table.with_columns(item_id=pl.lit("i00003"), event=pl.lit("click"))
     )
-    assert parity(made[0], copy).differences > 0
+    assert parity(small[0], copy).differences > 0
 
 
-def test_another_recipe_is_found(made: tuple[Path, Path], tmp_path: Path) -> None:
+def test_another_recipe_is_found(small: tuple[Path, Path], tmp_path: Path) -> None:
     """Another horizon of one family: a column of another name, others of other values, and another bundle."""
     features = [entry for entry in FEATURES if entry["type"] != "counts"]
     other = bundle(tmp_path / "bundle", feature=[*features, {"type": "counts", "half_life": ["12h"]}])
-    found = parity(other, made[1])
-    assert found.recorded_by == Bundle.load(made[0]).name != found.bundle
+    found = parity(other, small[1])
+    assert found.recorded_by == Bundle.load(small[0]).name != found.bundle
     assert "positive/item/12h" in found.extra_columns
     assert "positive/item/6h" in found.missing_columns
     assert found.columns["score"].mismatches > 0
@@ -230,10 +237,10 @@ def test_another_recipe_is_found(made: tuple[Path, Path], tmp_path: Path) -> Non
     assert found.columns["clock.hour"].rows > 0
 
 
-def test_several_writers(made: tuple[Path, Path], tmp_path: Path) -> None:
+def test_several_writers(small: tuple[Path, Path], tmp_path: Path) -> None:
     """Two workers that fold the same events record into one folder, each in its own pieces."""
     draw = rng(2, "workers")
-    workers = [Engine.load(made[0]) for _ in range(2)]
+    workers = [Engine.load(small[0]) for _ in range(2)]
     recorders = [workers[i].record(tmp_path / "log", writer=f"w{i}", segment=7) for i in range(2)]
     for i in range(60):
         happened = [event(draw, 3 * i + j) for j in range(3)]
@@ -245,39 +252,39 @@ def test_several_writers(made: tuple[Path, Path], tmp_path: Path) -> None:
             recorders[int(draw.integers(0, 2))].flush()
     for recorder in recorders:
         recorder.close()
-    found = parity(made[0], tmp_path / "log")
+    found = parity(small[0], tmp_path / "log")
     assert (found.differences, found.requests, found.events) == (0, 60, 180)
     last = sorted((tmp_path / "log" / "events").glob("*-w1"))[-1]
     spoil(last / "events.parquet", lambda table: table.with_columns(time=pl.col("time") + 1))
     with pytest.raises(BundleError, match="other events than another writer saw"):
-        parity(made[0], tmp_path / "log")
+        parity(small[0], tmp_path / "log")
 
 
-def test_a_full_allowance_stops_the_record(made: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_full_allowance_stops_the_record(small: tuple[Path, Path], tmp_path: Path) -> None:
     """It ends whole, and the service goes on."""
-    engine = Engine.load(made[0])
+    engine = Engine.load(small[0])
     recorder = engine.record(tmp_path / "log", segment=5, gigabytes=1e-6)
     for i in range(20):
         assert engine.recommend(asked(rng(3, "full", i), i))["items"]
     assert recorder.stopped
-    found = parity(made[0], tmp_path / "log")
+    found = parity(small[0], tmp_path / "log")
     assert (found.requests, found.differences) == (5, 0)
 
 
-def test_bad_folders_are_one_line(made: tuple[Path, Path], tmp_path: Path) -> None:
-    engine = Engine.load(made[0])
+def test_bad_folders_are_one_line(small: tuple[Path, Path], tmp_path: Path) -> None:
+    engine = Engine.load(small[0])
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(BundleError, match="is no record and holds other things"):
         engine.record(tmp_path)
     with pytest.raises(BundleError, match="is not a record"):
-        parity(made[0], tmp_path)
+        parity(small[0], tmp_path)
     engine.record(tmp_path / "log")
     about = json.loads((tmp_path / "log" / record.ABOUT).read_text())
     (tmp_path / "log" / record.ABOUT).write_text(json.dumps({**about, "bundle": "another"}))
     with pytest.raises(BundleError, match="holds the record of bundle another"):
         engine.record(tmp_path / "log")
     with pytest.raises(ConfigError, match="in memory only"):
-        Engine.of(Bundle.load(made[0])).__class__(engine.pipeline, engine.state).record(tmp_path / "new")
+        Engine.of(Bundle.load(small[0])).__class__(engine.pipeline, engine.state).record(tmp_path / "new")
     with pytest.raises(ConfigError, match="writer 'a-b'"):
         engine.record(tmp_path / "new", writer="a-b")
 
@@ -289,14 +296,14 @@ def test_same_is_bit_for_bit() -> None:
     assert same(np.array([1, 2]), np.array([1, 3])).tolist() == [True, False]
 
 
-def test_the_command(made: tuple[Path, Path], copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.run(["parity", str(made[0]), "--log", str(made[1])]) == 0
-    assert "0 differences in 300 requests" in capsys.readouterr().out
+def test_the_command(small: tuple[Path, Path], copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["parity", str(small[0]), "--log", str(small[1])]) == 0
+    assert "0 differences in 60 requests" in capsys.readouterr().out
     spoil(first(copy, "rows.parquet"), lambda table: table.with_columns(pl.col("score") + 1))
-    assert main.run(["parity", str(made[0]), "--log", str(copy)]) == 1
+    assert main.run(["parity", str(small[0]), "--log", str(copy)]) == 1
     assert "score" in capsys.readouterr().out
-    assert main.run(["parity", str(made[0]), "--log", str(copy), "--json"]) == 1
+    assert main.run(["parity", str(small[0]), "--log", str(copy), "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert told["columns"]["score"]["mismatches"] == told["differences"] > 0
-    assert main.run(["parity", str(made[0]), "--log", str(copy / "nowhere")]) == 2
+    assert main.run(["parity", str(small[0]), "--log", str(copy / "nowhere")]) == 2
     assert "is not a record" in capsys.readouterr().err
