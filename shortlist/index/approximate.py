@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from shortlist.index.scan import valid
 
 WAITING = 2048  # ids that may wait however small the index is
 WAITING_SHARE = 0.02  # of all ids that may wait
-MOST = 24.0  # times the first effort: where tuning gives up
+MOST = 64.0  # times the first effort: where tuning gives up
 
 
 class Approximate(Index):
@@ -84,6 +84,8 @@ class Approximate(Index):
             self.exact.drop(ids)
             self.where[ids[ids < len(self.where)]] = -1
             self._wait(self.outside)
+            if self._hollow():
+                self._settle()
 
     def search(self, queries: Array, k: int, allowed: Array | None = None, how: str = "") -> tuple[Array, Array]:
         """See Index. how: "exact" or "approximate" to overrule the plan."""
@@ -91,7 +93,7 @@ class Approximate(Index):
         with self.exact.gate.reading():
             words = self.exact.within(allowed)
             plan = self._plan(k, self.count if allowed is None else bitmap.count(words))
-            if how == "exact" or (plan.exact and how != "approximate") or not len(self.place):
+            if how == "exact" or (plan.exact and how != "approximate") or not self._positions():
                 return self.exact.find(queries, k, words)
             return self._answer(queries, k, words, plan.effort, allowed is not None)
 
@@ -125,7 +127,7 @@ class Approximate(Index):
             value = overlap(self.search(asked, k, how="approximate")[0], wanted)
             if value >= target or self.effort >= MOST:
                 break
-            self.effort *= 1.25
+            self.effort *= 1.1
         self.recall = {"k": k, "recall": value, "queries": len(asked), "target": target, "effort": self.effort}
         return value
 
@@ -142,11 +144,10 @@ class Approximate(Index):
             (folder / "recall.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Approximate:
+    def load(cls, folder: Path) -> Self:
         """What `save` wrote, memory-mapped."""
         exact = Int8.load(folder / "exact")
         index = cls(exact.d)
-        assert isinstance(exact, Int8)
         index.exact = exact
         for name, empty in {**index._arrays(), "place": index.place, "where": index.where}.items():
             array = load_array(folder / f"{name}.npy")
@@ -169,7 +170,7 @@ class Approximate(Index):
         raise NotImplementedError
 
     def _take(self, ids: Array) -> None:
-        """Take these ids (alive, ascending) in; sets `place` and `where`."""
+        """Take these ids (alive, ascending, maybe none) in, and leave out what is gone, as far as the structure can."""
         raise NotImplementedError
 
     def _near(self, queries: Array, k: int, words: Array, effort: float, filtered: bool) -> tuple[Array, Array]:
@@ -179,6 +180,16 @@ class Approximate(Index):
     def _arrays(self) -> dict[str, Array]:
         """What it keeps besides `place` and `where`, by name."""
         return {}
+
+    def _positions(self) -> int:
+        """How many ids it knows of, those that are gone included."""
+        return len(self.place)
+
+    def _leads_back(self, held: Array) -> bool:
+        """Is each of these ids, which are all that there are, where `where` says?"""
+        back = self.where[held]
+        inside = bool(((back >= 0) & (back < len(self.place))).all())
+        return inside and np.array_equal(self.place[back], held)
 
     def _save_native(self, folder: Path) -> None:
         """Write what is not an array."""
@@ -202,9 +213,13 @@ class Approximate(Index):
         return ids, scores
 
     def _settle(self) -> None:
-        if len(self.outside):
+        if len(self.outside) or self._hollow():
             self._take(self.outside)
         self._wait(np.zeros(0, dtype=np.int64))
+
+    def _hollow(self) -> bool:
+        """Does most of the structure lead to what is gone?"""
+        return self._positions() > 2 * self.count + WAITING
 
     def _wait(self, ids: Array) -> None:
         """These ids wait, as far as they are in the index."""
@@ -226,9 +241,8 @@ class Approximate(Index):
 
     def _check(self, folder: Path) -> None:
         """Positions lead to ids and back, or the files do not belong together."""
-        lengths = len(self.where) == self.size and len(self.place) == self.count
-        if not lengths or (len(self.place) and not 0 <= int(self.place.min()) <= int(self.place.max()) < self.size):
+        if len(self.where) != self.size or (len(self.place) and not 0 <= int(self.place.min()) <= int(self.place.max()) < self.size):
             raise BundleError(f"{folder}: place.npy and where.npy do not belong to this index")
-        if not np.array_equal(self.where[self.place], np.arange(len(self.place))):
+        if not self._leads_back(bitmap.members(self.exact.words)):
             raise BundleError(f"{folder}: place.npy and where.npy do not belong together")
         self._reach()

@@ -25,6 +25,22 @@ def dot64(context: Any, query: Any, codes: Any, row: Any, start: Any) -> Any:
     return types.int32(query, codes, types.intp, types.intp), _generate
 
 
+@intrinsic
+def fetch(context: Any, codes: Any, row: Any) -> Any:
+    """Ask memory for a row of `codes` that will soon be needed (its first cache line); returns 0. Rows beyond the end do no harm."""
+    return types.int32(codes, types.intp), _fetch
+
+
+def _fetch(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    codes = context.make_array(signature.args[0])(context, builder, values[0])
+    place = builder.mul(values[1], builder.extract_value(codes.shape, 1))
+    pointer = builder.bitcast(builder.gep(codes.data, [place]), ir.IntType(8).as_pointer())
+    kind = ir.FunctionType(ir.VoidType(), (ir.IntType(8).as_pointer(), INT32, INT32, INT32))
+    call = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(call, [pointer, INT32(0), INT32(3), INT32(1)])  # to read, to be kept in all caches, data
+    return INT32(0)
+
+
 def _vector(bits: int) -> Any:
     return ir.VectorType(ir.IntType(bits), CHUNK)
 

@@ -6,12 +6,13 @@ import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
 from shortlist.core.batch import Array
 from shortlist.core.component import load_array, save_array
-from shortlist.core.errors import BundleError
+from shortlist.core.errors import BundleError, ShortlistError
 from shortlist.index import bitmap
 from shortlist.index.contract import Index, checked, checked_ids
 from shortlist.index.lock import Gate
@@ -48,7 +49,7 @@ class Exact(Index):
         """See Index."""
         ids, vectors = checked_ids(ids, "add"), checked(vectors, self.d, "add")
         if len(ids) != len(vectors):
-            raise ValueError(f"add: {len(ids)} ids for {len(vectors)} vectors")
+            raise ShortlistError(f"add: {len(ids)} ids for {len(vectors)} vectors")
         with self.gate.writing():
             self.put(ids, vectors)
 
@@ -78,7 +79,7 @@ class Exact(Index):
             save_array(folder / "shape.npy", np.array([self.d, self._size], dtype=np.int64))
 
     @classmethod
-    def load(cls, folder: Path) -> Exact:
+    def load(cls, folder: Path) -> Self:
         """What `save` wrote, memory-mapped: only what a search touches is read. Changes stay in memory."""
         shape = load_array(folder / "shape.npy")
         if shape.shape != (2,) or shape.dtype != np.int64 or shape.min() < 0:

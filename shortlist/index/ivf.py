@@ -23,15 +23,15 @@ from shortlist.core.errors import BundleError
 from shortlist.index.approximate import Approximate
 from shortlist.index.exact import aligned
 from shortlist.index.kmeans import centres, nearest
-from shortlist.index.scan import bounds, bounds_of, offer, padded, score, step_and_slack, unpack, worst
+from shortlist.index.scan import finish, padded, scan_ids, scan_run, step_and_slack
 from shortlist.index.top import LOW, _select
 
-FIRST = 0.02  # of all vectors looked at with effort 1
+FIRST = 0.005  # of all vectors looked at with effort 1
 TOGETHER = 8  # queries from which on the cores share the work
 
 
 class Ivf(Approximate):
-    """See the module. lists: how many; 0 = twice the square root of the number of vectors."""
+    """See the module. lists: how many; 0 = four times the square root of the number of vectors."""
 
     kind = "ivf"
 
@@ -50,7 +50,7 @@ class Ivf(Approximate):
         }  # fmt: skip
 
     def _learn(self, vectors: Array) -> None:
-        count = min(self.lists or round(2 * len(vectors) ** 0.5), len(vectors))
+        count = min(self.lists or round(4 * len(vectors) ** 0.5), len(vectors))
         self.centres = centres(vectors, count, self.seed) if count else np.zeros((0, self.d), dtype=np.float32)
         self.offsets = np.zeros(count + 1, dtype=np.int64)
 
@@ -136,15 +136,16 @@ def _near(
     lists, k = len(centres), out_ids.shape[1]
     keys = np.empty(lists, dtype=np.uint64)
     small = np.zeros(codes.shape[1], dtype=np.int16)
-    totals = np.empty(64, dtype=np.int32)
-    uppers = np.empty(64, dtype=np.float32)
-    heap = np.empty(k, dtype=np.uint64)
-    bits = np.zeros(1, dtype=np.uint32)
+    totals, uppers = np.empty(64, dtype=np.int32), np.empty(64, dtype=np.float32)
+    room = len(place) + len(outside)
+    noted, noted_uppers = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.float32)
+    lows, heap = np.empty(k, dtype=np.float32), np.empty(k, dtype=np.uint64)
+    met = np.zeros(2, dtype=np.int64)
     for i in range(len(queries)):
         query = queries[i]
         step, slack = step_and_slack(query, small)
         threshold = np.float32(-np.inf)
-        count = 0
+        met[:] = 0
         _promise(query, centres, spreads, keys)
         # Lists differ in length, so more of them are put in order than are needed on average.
         ranked = min(lists, 4 * np.int64(np.ceil(budget * lists / max(len(place), 1))) + 8)
@@ -156,31 +157,12 @@ def _near(
                 break
             at = np.int64(keys[c] & np.uint64(LOW))
             seen += offsets[at + 1] - offsets[at]
-            for start in range(offsets[at], offsets[at + 1], 64):
-                met = min(64, offsets[at + 1] - start)
-                best = bounds(small, codes, scales, start, met, step, slack, totals, uppers)
-                # Positions are in no order of ids, so an equal score may still win its tie.
-                if best < threshold:
-                    continue
-                for j in range(met):
-                    if uppers[j] < threshold:
-                        continue
-                    row = np.int64(place[start + j])
-                    if where[row] != start + j or not (words[row >> 6] >> np.uint64(row & 63)) & np.uint64(1):
-                        continue
-                    count = offer(heap, count, bits, score(query, vectors[row]), row)
-                    if count == k:
-                        threshold = worst(heap, bits)
-        for start in range(0, len(outside), 64):
-            rows = outside[start : start + 64]
-            best = bounds_of(small, all_codes, all_scales, rows, len(rows), step, slack, uppers)
-            if best < threshold:
-                continue
-            for j in range(len(rows)):
-                row = rows[j]
-                if uppers[j] < threshold or not (words[row >> 6] >> np.uint64(row & 63)) & np.uint64(1):
-                    continue
-                count = offer(heap, count, bits, score(query, vectors[row]), row)
-                if count == k:
-                    threshold = worst(heap, bits)
-        unpack(heap, count, out_ids[i], out_scores[i])
+            threshold = scan_run(
+                small, step, slack, codes, scales, offsets[at], offsets[at + 1], place, where, 0, words, threshold, totals,
+                uppers, met, noted, noted_uppers, lows,
+            )  # fmt: skip
+        threshold = scan_ids(
+            small, step, slack, all_codes, all_scales, outside, words, threshold, totals, uppers, met, noted, noted_uppers,
+            lows,
+        )  # fmt: skip
+        finish(query, vectors, threshold, met, noted, noted_uppers, heap, out_ids[i], out_scores[i])

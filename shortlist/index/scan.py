@@ -1,16 +1,16 @@
 """The exact scan: the best k rows under a set of ids, and never a wrong one.
 
 The score of a query and a row is defined once, by `score`: products and sum in float64, in a fixed order, rounded to float32. So
-its bits depend on nothing but the two vectors. A scan does not compute it for every row: a quick bound (from int8 codes, or from a
-float32 sum in any order) rules out all rows that cannot reach the k-th best so far, and the few that may are scored in full. The
-bound holds for every rounding, so the answer is the exact one, to the last bit and the last tie.
+its bits depend on nothing but the two vectors. A scan does not compute it for every row: a quick pair of bounds (from int8 codes, or from a
+float32 sum in any order) rules out every row whose upper bound is below the k-th best lower bound, and the few that are left (about
+1.4 k) are scored in full. The bounds hold for every rounding, so the answer is the exact one, to the last bit and the last tie.
 
 int8 codes: x = scale * c + e, with every |e_i| <= scale / 2; the query in the same way with step, in int16. Then
 
     |q x - step * scale * q' c| <= |q| |e| + |q - step q'| |scale c|
                                 <= scale * (|q| sqrt(d) / 2 + step * (sqrt(d) / 2) * 127 sqrt(d)),
 
-which is the row's scale times one number per query: the bound needs no other memory than the codes and the scale.
+which is the row's scale times one number per query: the bounds need no other memory than the codes and the scale.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ import numpy as np
 from numba import njit
 
 from shortlist.core.batch import Array
-from shortlist.index.dot import CHUNK, dot64
+from shortlist.index.dot import CHUNK, dot64, fetch
 from shortlist.index.top import LOW, _key
 
 LEAST = 1e-30  # smallest scale: nothing underflows
 MOST = 1e15  # largest value of a vector: nothing overflows
+AHEAD = 24  # rows
 DENSE = 20  # of 64 rows: from here on all 64 are computed, which is quicker than picking
 
 
@@ -127,12 +128,51 @@ def unpack(heap: Array, count: int, ids: Array, scores: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def worst(heap: Array, bits: Array) -> np.float32:
-    """The score of a full heap's worst key."""
-    word = heap[0] >> np.uint64(32)
-    positive = (word & np.uint64(0x80000000)) != 0
-    bits[0] = np.uint32(word & np.uint64(0x7FFFFFFF)) if positive else np.uint32(np.uint64(LOW) - word)
-    return bits.view(np.float32)[0]
+def take(row: int, upper: float, low: float, met: Array, rows: Array, uppers: Array, lows: Array) -> np.float32:
+    """Note one row that may be among the best; returns the threshold: the k-th best lower bound so far, -inf before k rows.
+
+    met (2,) int64: how many lower bounds the heap `lows` (k,) holds, worst first, and how many rows are noted in rows and uppers.
+    """
+    rows[met[1]], uppers[met[1]] = row, upper
+    met[1] += 1
+    k = len(lows)
+    if met[0] < k:
+        at = met[0]
+        while at > 0 and lows[(at - 1) >> 1] > low:
+            lows[at] = lows[(at - 1) >> 1]
+            at = (at - 1) >> 1
+        lows[at] = low
+        met[0] += 1
+        return lows[0] if met[0] == k else np.float32(-np.inf)
+    if low > lows[0]:
+        at = 0
+        while True:
+            child = 2 * at + 1
+            if child >= k:
+                break
+            if child + 1 < k and lows[child + 1] < lows[child]:
+                child += 1
+            if lows[child] >= low:
+                break
+            lows[at] = lows[child]
+            at = child
+        lows[at] = low
+    return lows[0]
+
+
+@njit(cache=True, nogil=True)
+def finish(
+    query: Array, vectors: Array, threshold: float, met: Array, rows: Array, uppers: Array, heap: Array, ids: Array,
+    scores: Array,
+) -> None:  # fmt: skip
+    """Score the noted rows that are still in question, and write the best."""
+    bits = np.zeros(1, dtype=np.uint32)
+    count = 0
+    for c in range(met[1]):
+        # A row whose upper bound is the threshold itself may still win its tie.
+        if uppers[c] >= threshold:
+            count = offer(heap, count, bits, score(query, vectors[rows[c]]), rows[c])
+    unpack(heap, count, ids, scores)
 
 
 @njit(cache=True, nogil=True)
@@ -181,6 +221,7 @@ def bounds(
     wide = codes.shape[1]
     for j in range(met):
         total = np.int32(0)
+        fetch(codes, start + j + AHEAD)  # processors do not look ahead across pages by themselves
         for c in range(0, wide, 64):
             total = np.int32(total + dot64(small, codes, start + j, c))
         totals[j] = total
@@ -194,19 +235,28 @@ def bounds(
 
 @njit(cache=True, nogil=True)
 def bounds_of(
-    small: Array, codes: Array, scales: Array, rows: Array, met: int, step: float, slack: float, uppers: Array
+    small: Array, codes: Array, scales: Array, rows: Array, met: int, step: float, slack: float, totals: Array, uppers: Array
 ) -> np.float32:
     """The same of the first `met` listed rows."""
     wide = codes.shape[1]
     best = np.float32(-np.inf)
     for j in range(met):
+        fetch(codes, rows[j])
+    for j in range(met):
         total = np.int32(0)
         for c in range(0, wide, 64):
             total = np.int32(total + dot64(small, codes, rows[j], c))
+        totals[j] = total
         upper = scales[rows[j]] * (step * np.float32(total) + slack)
         uppers[j] = upper
         best = upper if upper > best else best
     return best
+
+
+@njit(cache=True, nogil=True)
+def has(words: Array, row: int) -> bool:
+    """Is the id in the set?"""
+    return (words[row >> 6] >> np.uint64(row & 63)) & np.uint64(1) != 0
 
 
 @njit(cache=True, nogil=True)
@@ -215,17 +265,16 @@ def scan_codes(
 ) -> None:
     """The best k of the rows in `words` for each query, by int8 bounds. queries (n, d), vectors (rows, d) float32, rows a multiple
     of 64; codes (rows, padded d) int8; out_ids (n, k) int32, out_scores (n, k) float32, k at least 1."""
-    n = len(queries)
     small = np.zeros(codes.shape[1], dtype=np.int16)
-    totals = np.empty(64, dtype=np.int32)
-    uppers = np.empty(64, dtype=np.float32)
-    rows = np.empty(65, dtype=np.int64)
-    heap = np.empty(k, dtype=np.uint64)
-    bits = np.zeros(1, dtype=np.uint32)
-    for i in range(n):
+    totals, uppers = np.empty(64, dtype=np.int32), np.empty(64, dtype=np.float32)
+    listed = np.empty(65, dtype=np.int64)
+    noted, noted_uppers = np.empty(len(codes), dtype=np.int64), np.empty(len(codes), dtype=np.float32)
+    lows, heap = np.empty(k, dtype=np.float32), np.empty(k, dtype=np.uint64)
+    met = np.zeros(2, dtype=np.int64)
+    for i in range(len(queries)):
         step, slack = step_and_slack(queries[i], small)
         threshold = np.float32(-np.inf)
-        count = 0
+        met[:] = 0
         for w in range(len(words)):
             word = words[w]
             if word == 0:
@@ -233,30 +282,68 @@ def scan_codes(
             start = w * 64
             # One comparison settles most blocks; which rows are allowed is asked of the few others.
             dense = _bits(word) >= DENSE
-            met = 64
-            if not dense:
-                met = _listed(word, start, rows)
+            count = 64
             if dense:
                 best = bounds(small, codes, scales, start, 64, step, slack, totals, uppers)
             else:
-                best = bounds_of(small, codes, scales, rows, met, step, slack, uppers)
-            if best <= threshold:
+                count = _listed(word, start, listed)
+                best = bounds_of(small, codes, scales, listed, count, step, slack, totals, uppers)
+            if best < threshold:
                 continue
-            for j in range(met):
-                if uppers[j] <= threshold:
+            for j in range(count):
+                if uppers[j] < threshold:
                     continue
-                row = start + j if dense else rows[j]
-                if not (word >> np.uint64(row & 63)) & np.uint64(1):
-                    continue
-                count = offer(heap, count, bits, score(queries[i], vectors[row]), row)
-                if count == k:
-                    threshold = worst(heap, bits)
-        unpack(heap, count, out_ids[i], out_scores[i])
+                row = start + j if dense else listed[j]
+                if (word >> np.uint64(row & 63)) & np.uint64(1):
+                    low = scales[row] * (step * np.float32(totals[j]) - slack)
+                    threshold = take(row, uppers[j], low, met, noted, noted_uppers, lows)
+        finish(queries[i], vectors, threshold, met, noted, noted_uppers, heap, out_ids[i], out_scores[i])
+
+
+@njit(cache=True, nogil=True)
+def scan_run(
+    small: Array, step: float, slack: float, codes: Array, scales: Array, start: int, stop: int, place: Array, where: Array,
+    fixed: int, words: Array, threshold: float, totals: Array, uppers: Array, met: Array, noted: Array, noted_uppers: Array,
+    lows: Array,
+) -> np.float32:  # fmt: skip
+    """Go on with positions start to stop, whose ids are `place`; returns the threshold. A position counts when its id is in `words`,
+    and where[id] leads back: to the position itself, or to the number `fixed` when that is not 0."""
+    for first in range(start, stop, 64):
+        count = min(64, stop - first)
+        best = bounds(small, codes, scales, first, count, step, slack, totals, uppers)
+        if best < threshold:
+            continue
+        for j in range(count):
+            if uppers[j] < threshold:
+                continue
+            row = np.int64(place[first + j])
+            if has(words, row) and where[row] == (fixed if fixed else first + j):
+                low = scales[first + j] * (step * np.float32(totals[j]) - slack)
+                threshold = take(row, uppers[j], low, met, noted, noted_uppers, lows)
+    return threshold
+
+
+@njit(cache=True, nogil=True)
+def scan_ids(
+    small: Array, step: float, slack: float, codes: Array, scales: Array, ids: Array, words: Array, threshold: float,
+    totals: Array, uppers: Array, met: Array, noted: Array, noted_uppers: Array, lows: Array,
+) -> np.float32:  # fmt: skip
+    """The same with these ids, whose codes are rows of `codes`."""
+    for first in range(0, len(ids), 64):
+        some = ids[first : first + 64]
+        best = bounds_of(small, codes, scales, some, len(some), step, slack, totals, uppers)
+        if best < threshold:
+            continue
+        for j in range(len(some)):
+            if uppers[j] >= threshold and has(words, some[j]):
+                low = scales[some[j]] * (step * np.float32(totals[j]) - slack)
+                threshold = take(some[j], uppers[j], low, met, noted, noted_uppers, lows)
+    return threshold
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def _quick(query: Array, vectors: Array, row: int) -> np.float32:
-    """The inner product in float32, summed in whatever order is quickest: only ever used inside a bound."""
+    """The inner product in float32, summed in whatever order is quickest: only ever used inside bounds."""
     total = np.float32(0.0)
     for c in range(len(query)):
         total += query[c] * vectors[row, c]
@@ -267,45 +354,32 @@ def _quick(query: Array, vectors: Array, row: int) -> np.float32:
 def scan_floats(
     queries: Array, vectors: Array, norms: Array, words: Array, k: int, out_ids: Array, out_scores: Array
 ) -> None:
-    """The same from the float32 vectors alone; norms (rows,) float32 lengths of the vectors, rounded up."""
-    n, d = queries.shape
-    uppers = np.empty(64, dtype=np.float32)
-    rows = np.empty(65, dtype=np.int64)
-    heap = np.empty(k, dtype=np.uint64)
-    bits = np.zeros(1, dtype=np.uint32)
-    for i in range(n):
+    """What scan_codes does, from the float32 vectors alone; norms (rows,) float32 lengths of the vectors, rounded up."""
+    d = queries.shape[1]
+    listed = np.empty(65, dtype=np.int64)
+    noted, noted_uppers = np.empty(len(vectors), dtype=np.int64), np.empty(len(vectors), dtype=np.float32)
+    lows, heap = np.empty(k, dtype=np.float32), np.empty(k, dtype=np.uint64)
+    met = np.zeros(2, dtype=np.int64)
+    least = np.float32(d * 3e-38)
+    for i in range(len(queries)):
         square = 0.0
         for c in range(d):
             square += np.float64(queries[i, c]) ** 2
         # A float32 sum of d products in any order is off by at most d roundings of |q| |x|, plus what may underflow.
         slack = np.float32(np.sqrt(square) * (d + 4) * 2.0**-24 * 1.001)
-        least = np.float32(d * 3e-38)
         threshold = np.float32(-np.inf)
-        count = 0
+        met[:] = 0
         for w in range(len(words)):
             word = words[w]
             if word == 0:
                 continue
             start = w * 64
-            dense = _bits(word) >= DENSE
-            met = 64
-            if not dense:
-                met = _listed(word, start, rows)
-            best = np.float32(-np.inf)
-            for j in range(met):
-                row = start + j if dense else rows[j]
-                upper = _quick(queries[i], vectors, row) + (slack * norms[row] + least)
-                uppers[j] = upper
-                best = max(best, upper)
-            if best <= threshold:
-                continue
-            for j in range(met):
-                if uppers[j] <= threshold:
-                    continue
-                row = start + j if dense else rows[j]
-                if not (word >> np.uint64(row & 63)) & np.uint64(1):
-                    continue
-                count = offer(heap, count, bits, score(queries[i], vectors[row]), row)
-                if count == k:
-                    threshold = worst(heap, bits)
-        unpack(heap, count, out_ids[i], out_scores[i])
+            dense = _bits(word) == 64
+            count = 64 if dense else _listed(word, start, listed)
+            for j in range(count):
+                row = start + j if dense else listed[j]
+                value = _quick(queries[i], vectors, row)
+                off = slack * norms[row] + least
+                if value + off >= threshold:
+                    threshold = take(row, value + off, value - off, met, noted, noted_uppers, lows)
+        finish(queries[i], vectors, threshold, met, noted, noted_uppers, heap, out_ids[i], out_scores[i])
