@@ -23,6 +23,7 @@ class Part(NamedTuple):
     column: Column | None = None  # an attribute of the item or user
     table: Table | None = None
     attribute: str = ""
+    clock: bool = False
 
     def codes(self, things: Mapping[str, Array], context: Mapping[str, Array], time: Array, size: int) -> Array:
         """(size,) codes, -1 = missing. things: item, user and last codes. Not for lists."""
@@ -31,7 +32,7 @@ class Part(NamedTuple):
             return values
         if self.title:
             return things[self.title]
-        if self.name in CLOCK and self.name not in context:
+        if self.clock:
             unit, cycle, shift = CLOCK[self.name]
             return (time // unit + shift) % cycle
         return context[self.name] if self.name in context else np.full(size, -1, dtype=np.int32)
@@ -79,7 +80,9 @@ def _part(name: str, catalogue: Catalogue, place: str) -> Part:
         return Part(name, title, column, table, attribute)
     if name in ("item", "user", "last"):
         return Part(name, name)
-    if name not in CLOCK and name not in catalogue.context:
+    if name in CLOCK and name not in catalogue.context:  # a context column of that name is what the user means
+        return Part(name, "", clock=True)
+    if name not in catalogue.context:
         raise ConfigError(
             f"{place}: unknown key {name!r}; choices: item, user, last, item.<attribute>, user.<attribute>, "
             f"last.<attribute>, hour, weekday, context columns: {choices(catalogue.context)}"
