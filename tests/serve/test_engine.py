@@ -112,8 +112,11 @@ def test_context(engine: Engine) -> None:
     request = {"user_id": USERS[0], "k": 20}
     plain = engine.recommend(request)["items"]
     assert engine.recommend({**request, "context": {"device": "toaster", "load": None}})["items"] == plain
-    others = [engine.recommend({**request, "context": {"device": name}})["items"] for name in ("phone", "tablet")]
-    assert others[0] != others[1]
+    phone, tablet = (
+        [engine.recommend({"user_id": user, "k": 20, "context": {"device": name}})["items"] for user in USERS]
+        for name in ("phone", "tablet")
+    )
+    assert phone != tablet
     for wrong in ({"divice": "phone"}, {"event": "click"}):
         with pytest.raises(ConfigError, match=r"request: unknown context '.*'; choices: device, load"):
             engine.recommend({**request, "context": wrong})
