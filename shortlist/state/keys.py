@@ -13,7 +13,9 @@ from shortlist.core.batch import Array
 
 EMPTY = -1
 SMALLEST = 1024
-KEYS = 1 << 20  # default bound of a hash table
+# Default bound of a hash table. A number, not a share of the catalogue: the catalogue of a log that was encoded at once knows
+# its future users, and who goes from a full table must not depend on them.
+KEYS = 1 << 20
 SHARE = 16  # one key in so many goes when the table is full
 MIXER = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: Fibonacci hashing
 
