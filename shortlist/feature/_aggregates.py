@@ -33,5 +33,5 @@ class Aggregates(Feature):
         return columns
 
     def origin(self, column: str) -> str:
-        """The aggregate that a column is read from."""
-        return next(aggregate for aggregate, names in self._made if column in names)
+        """The aggregate that a column is read from; "" for one that a family adds from elsewhere."""
+        return next((aggregate for aggregate, names in self._made if column in names), "")

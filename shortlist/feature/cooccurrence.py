@@ -13,6 +13,7 @@ from numba import njit
 from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.component import fitted, hidden, param
 from shortlist.core.contracts import Feature, FitContext, Fold, History, State
+from shortlist.core.errors import ConfigError, choices
 from shortlist.core.units import seconds
 from shortlist.data.log import Log
 from shortlist.data.pairs import NORMS, best, by_user, normalised, pairs
@@ -49,7 +50,11 @@ class Cooccurrence(Feature):
     def folds(self, ctx: FitContext) -> Sequence[Fold]:
         """The live neighbours."""
         self._events = tuple(self.event) or ctx.positive
-        ctx.catalogue.kind_codes(tuple(self.weights), f"{ctx.place or 'cooccurrence'}.weights")
+        place = ctx.place or "cooccurrence"
+        ctx.catalogue.kind_codes(tuple(self.weights), f"{place}.weights")
+        for norm in self.norm:
+            if norm not in NORMS:
+                raise ConfigError(f"{place}.norm: {norm!r} is not a measure; choices: {choices(NORMS)}")
         if not self.live:
             return ()
         fold = Follow(("user",), self._events, room=self.room, within=self.within)

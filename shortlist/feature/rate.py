@@ -42,6 +42,7 @@ class Rate(Aggregates):
         """One aggregate per key. ConfigError where `over` is to be impressions and the data have none."""
         event = tuple(self.event) or ctx.positive
         over = tuple(self.over) or ("impression",)
+        ctx.catalogue.kind_codes(event, f"{ctx.place or 'rate'}.event")
         ctx.catalogue.kind_codes(over, f"{ctx.place or 'rate'}.over")
         if self.hold and self.lag:
             raise ConfigError(f"{ctx.place or 'rate'}: hold and lag are two ways to look away; give one of them")

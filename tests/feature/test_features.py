@@ -1,195 +1,153 @@
-"""Every feature family against plain loops over the events."""
+"""The plain families (attributes, clock, counts, pair, recency) against loops over the events."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 
-from shortlist.core.batch import Array, Batch, Columns
-from shortlist.core.contracts import FitContext
 from shortlist.core.errors import ConfigError
-from shortlist.core.rng import rng
-from shortlist.core.rows import offsets_of
 from shortlist.data.catalogue import NEVER
 from shortlist.feature.attributes import Attributes
 from shortlist.feature.clock import Clock
 from shortlist.feature.counts import Counts
 from shortlist.feature.pair import Pair
 from shortlist.feature.recency import Recency
-from shortlist.state.state import State
-from tests.state.toys import KINDS, moments, toy_catalogue, toy_events
-
-DAY = 86_400
-EVENTS = toy_events(1500, span=3 * DAY, seed=3)
-CATALOGUE = toy_catalogue(listed=40, released=moments([None if i % 5 == 0 else i * 5000 for i in range(40)]))
-POSITIVE = ("click", "buy")
-CTX = FitContext(CATALOGUE, POSITIVE)
-NOW = int(EVENTS["time"].max())
-
-
-def asked() -> Batch:
-    """Requests of several moments, among them of nobody, one without candidates, and one with an item that nobody knows."""
-    draw = rng(0, "asked")
-    counts = [7, 0, 12, 5, 9, 11]
-    items = np.concatenate([draw.permutation(40)[:count] for count in counts]).astype(np.int32)
-    items[3] = -1
-    times = NOW + np.array([0, 10, -5000, 3600, DAY, 70])
-    req = Batch.of(np.array([3, 4, -1, 7, 11, 3]), times, device=np.array([0, 1, -1, 1, 0, -1], np.int32)).req
-    return Batch(req, offsets_of(np.array(counts)), {"item": items})
-
-
-def computed(part: Any) -> Columns:
-    """The part's columns, after all events."""
-    state = State(CATALOGUE, part.folds(CTX) if hasattr(part, "folds") else ())
-    state.apply(EVENTS)
-    return dict(part.compute(asked(), state))
-
-
-def rows() -> list[tuple[int, int, int, int]]:
-    """(user, item, time, device) of every candidate row."""
-    batch = asked()
-    made = []
-    for i in range(batch.n):
-        for row in range(batch.offsets[i], batch.offsets[i + 1]):
-            made.append((int(batch.user[i]), int(batch.item[row]), int(batch.time[i]), int(batch.req["device"][i])))
-    return made
-
-
-def key(name: str, user: int, item: int, device: int) -> tuple[int, ...] | None:
-    """What a row or event is counted by; None where a part is missing."""
-    parts = []
-    for word in name.split(" x "):
-        title, _, attribute = word.partition(".")
-        code = {"item": item, "user": user, "device": device}[title]
-        if attribute:
-            table = CATALOGUE.items if title == "item" else CATALOGUE.users
-            code = int(table.values(attribute, np.array([code]))[0])
-        parts.append(code)
-    return None if min(parts, default=0) < 0 else tuple(parts)
-
-
-def met(name: str, wanted: tuple[int, ...] | None, kinds: tuple[str, ...]) -> list[int]:
-    """The times of all events of a key, in log order."""
-    columns = (EVENTS[column].tolist() for column in ("user", "item", "time", "device", "kind"))
-    return [
-        time
-        for user, item, time, device, kind in zip(*columns, strict=True)
-        if KINDS[kind] in kinds and wanted is not None and key(name, user, item, device) == wanted
-    ]
-
-
-def decayed(times: list[int], at: int, half_life: int) -> float:
-    """Every event halves per half-life; time never runs backwards."""
-    return sum(2 ** (-(max(at, NOW) - time) / half_life) for time in times)
-
-
-def same(column: Array, expected: list[float], rtol: float = 1e-5) -> None:
-    """float32 against the slow figures, and not the same for every row."""
-    assert column.dtype == np.float32
-    np.testing.assert_allclose(column, np.array(expected), rtol=rtol, atol=1e-7)
-    assert len(np.unique(column)) > 1
-
-
-KEYS = ["item", "user", "item.category", "user x item", "user.region x item", "device", "device x item"]
+from tests.feature.slow import (
+    CATALOGUE,
+    DAY,
+    KEYS,
+    POSITIVE,
+    Row,
+    codes,
+    computed,
+    decayed,
+    everything,
+    history,
+    reading,
+    rows,
+    same,
+)
+from tests.state.folds import Event
 
 
 @pytest.mark.parametrize("name", KEYS)
 @pytest.mark.parametrize("event", [(), ("view",)])
 def test_counts(name: str, event: tuple[str, ...]) -> None:
     """Decayed, plain and windowed counts, their trend and their share."""
-    part = Counts(by=[name], event=event, half_life=["2h", "1d"], window=["12h"], total=True, trend=True, share=True)
+    lives = ["2h", "9h", "1d"]
+    part = Counts(by=[name], event=event, half_life=lives, window=["12h"], total=True, trend=True, share=True)
     columns = computed(part)
     kinds = event or POSITIVE
     stem = f"{'+'.join(event) or 'positive'}/{name}"
-    wanted = [(key(name, user, item, device), time) for user, item, time, device in rows()]
-    own = {each: met(name, each, kinds) for each, _ in wanted}
-    everything = [
-        time
-        for time, kind in zip(EVENTS["time"].tolist(), EVENTS["kind"].tolist(), strict=True)
-        if KINDS[kind] in kinds
-    ]
 
-    def tile(time: int) -> int:
-        return math.floor(time * 6 / (12 * 3600))
+    def windowed(events: list[Event], later: int) -> float:
+        newest = math.floor(later * 6 / (12 * 3600))
+        return float(sum(newest - 6 < math.floor(each.time * 6 / (12 * 3600)) <= newest for each in events))
 
-    def windowed(times: list[int], at: int) -> float:
-        last = tile(max(at, NOW))
-        return sum(last - 6 < tile(time) <= last for time in times)
-
-    horizons: dict[str, Callable[[list[int], int], float]] = {
-        "2h": lambda times, at: decayed(times, at, 7200),
-        "1d": lambda times, at: decayed(times, at, DAY),
+    horizons: dict[str, Callable[[list[Event], int], float]] = {
+        "2h": lambda events, later: decayed(events, later, 7200),
+        "9h": lambda events, later: decayed(events, later, 9 * 3600),
+        "1d": lambda events, later: decayed(events, later, DAY),
         "12hw": windowed,
-        "total": lambda times, at: float(len(times)),
+        "total": lambda events, later: float(len(events)),
     }
+
+    def counted(row: Row, label: str) -> float:
+        return reading(name, row, kinds, lambda events, row: horizons[label](events, row.later))
+
     for label, count in horizons.items():
-        same(columns[f"{stem}/{label}"], [count(own[each], at) for each, at in wanted])
-        share = [count(own[each], at) / max(count(everything, at), 1e-9) for each, at in wanted]
-        same(columns[f"{stem}/{label}:share"], share)
-    trend = [(decayed(own[each], at, 7200) + 1) / (decayed(own[each], at, DAY) + 1) for each, at in wanted]
-    same(columns[f"{stem}/1d:trend"], trend)
-    assert len(columns) == 9
+        own = [counted(row, label) for row in rows()]
+        same(columns[f"{stem}/{label}"], own)
+        whole = [count(everything("", kinds), row.later) for row in rows()]
+        same(columns[f"{stem}/{label}:share"], [x / max(y, 1e-9) for x, y in zip(own, whole, strict=True)])
+    for short, long in (("2h", "9h"), ("9h", "1d")):
+        trend = [(counted(row, short) + 1) / (counted(row, long) + 1) for row in rows()]
+        same(columns[f"{stem}/{long}:trend"], trend)
+    assert len(columns) == 12
+
+
+def test_a_count_of_everything() -> None:
+    """The key without columns is one key for all."""
+    column = computed(Counts(by=[""], half_life=["1d"]))["positive/all/1d"]
+    same(column, [decayed(everything("", POSITIVE), row.later, DAY) for row in rows()])
 
 
 def test_a_star_is_every_category_with_shared_values() -> None:
     part = Counts(by=["item.*", "user.*", "device x item.*"], half_life=["1d"])
-    assert {name.split("/")[1] for name in computed(part)} == {"item.category", "user.region", "device x item.category"}
+    assert {name.split("/")[1] for name in computed(part)} == {
+        "item.category", "item.brand", "user.region", "device x item.category", "device x item.brand",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [*KEYS, "user x item.category"])
-def test_recency(name: str) -> None:
-    """Seconds since the newest event, never negative; NaN without one."""
-    columns = computed(Recency(by=[name], event=("click",)))
-    expected = []
-    for user, item, time, device in rows():
-        times = met(name, key(name, user, item, device), ("click",))
-        expected.append(float(max(time - max(times), 0)) if times else math.nan)
-    assert list(columns) == [f"click/{name}/since"]
-    same(columns[f"click/{name}/since"], expected)
+@pytest.mark.parametrize("event", [(), ("click",)])
+def test_recency(name: str, event: tuple[str, ...]) -> None:
+    """Seconds since the newest event and since the first, never negative; the mean gap, and how overdue the next event is. A late
+    event makes a gap of 0."""
+    columns = computed(Recency(by=[name], event=event, first=True, gap=True))
+
+    def gap(events: list[Event]) -> float:
+        gaps, newest = [], events[0].time if events else 0
+        for event in events[1:]:
+            gaps.append(max(event.time - newest, 0))
+            newest = max(newest, event.time)
+        return sum(gaps) / len(gaps) if gaps else math.nan
+
+    def quiet(events: list[Event], later: int) -> float:
+        mean = gap(events)
+        return (later - max(each.time for each in events)) / mean if mean > 0 else math.nan
+
+    readings: dict[str, Callable[[list[Event], Row], float]] = {
+        "since": lambda events, row: max(row.time - max(each.time for each in events), 0) if events else math.nan,
+        "age": lambda events, row: max(row.time - min(each.time for each in events), 0) if events else math.nan,
+        "gap": lambda events, row: gap(events),
+        "quiet": lambda events, row: quiet(events, row.later),
+    }
+    stem = f"{'+'.join(event) or 'positive'}/{name}"
+    assert list(columns) == [f"{stem}/{label}" for label in readings]
+    for label, read in readings.items():
+        expected = [reading(name, row, event or POSITIVE, read) for row in rows()]
+        same(columns[f"{stem}/{label}"], expected)
 
 
-def history(user: int, kinds: tuple[str, ...], last: int) -> list[tuple[int, int]]:
-    """(item, time) of the newest events of a user, newest last."""
-    columns = (EVENTS[column].tolist() for column in ("user", "item", "time", "kind"))
-    own = [
-        (item, time) for each, item, time, kind in zip(*columns, strict=True) if each == user and KINDS[kind] in kinds
+def test_recency_says_what_it_is_asked() -> None:
+    assert list(computed(Recency(by=["item"], event=("view",)))) == ["view/item/since"]
+    assert list(computed(Recency(by=["user"], gap=True))) == [
+        "positive/user/since",
+        "positive/user/gap",
+        "positive/user/quiet",
     ]
-    return own[-last:] if user >= 0 else []
-
-
-def values(attribute: str, item: int) -> list[int]:
-    """The item's categories or tags."""
-    offsets, codes = CATALOGUE.items.tags(attribute, np.array([item]))
-    assert offsets[-1] == len(codes)
-    return [int(code) for code in codes]
 
 
 @pytest.mark.parametrize("last", [5, 40])
-def test_pair(last: int) -> None:
-    """What the user did with the item, and with its category and tags."""
-    columns = computed(Pair(event=("click",), last=last))
+@pytest.mark.parametrize("attributes", [["*"], ["brand", "tags", "category"], ["tags"], []])
+def test_pair(last: int, attributes: list[str]) -> None:
+    """What the user did with the item, and with its categories (several columns at once) and tags."""
+    columns = computed(Pair(attributes=attributes, event=("click",), last=last))
+    named = ["category", "tags", "brand"] if attributes == ["*"] else attributes
     expected: dict[str, list[float]] = {name: [] for name in columns}
     for user, item, time, _ in rows():
-        own = history(user, ("click",), last)
+        own = [(event.item, event.time) for event in history(user, ("click",), last)]
         expected["history/length"].append(float(len(own)))
         expected["history/since"].append(max(time - own[-1][1], 0) if own else math.nan)
         places = [j for j, (each, _) in enumerate(own) if each == item]
         expected["pair/count"].append(float(len(places)))
         expected["pair/since"].append(float(max(time - own[places[-1]][1], 0)) if places else math.nan)
         expected["pair/steps"].append(float(len(own) - places[-1]) if places else math.nan)
-        for attribute in ("category", "tags"):
-            mine = values(attribute, item)
-            past = [values(attribute, each) for each, _ in own]
-            weight = sum(codes.count(code) for codes in past for code in mine)
+        for attribute in named:
+            mine = codes(attribute, item)
+            past = [codes(attribute, each) for each, _ in own]
+            weight = sum(entries.count(code) for entries in past for code in mine)
             expected[f"pair/{attribute}/share"].append(weight / (len(mine) * len(own)) if mine and own else 0.0)
-            places = [j for j, codes in enumerate(past) if set(codes) & set(mine)]
+            places = [j for j, entries in enumerate(past) if set(entries) & set(mine)]
             expected[f"pair/{attribute}/since"].append(float(max(time - own[places[-1]][1], 0)) if places else math.nan)
             expected[f"pair/{attribute}/steps"].append(float(len(own) - places[-1]) if places else math.nan)
-    assert len(columns) == 5 + 2 * 3
+    assert [name for name in columns if name.count("/") == 2] == [
+        f"pair/{attribute}/{label}" for attribute in named for label in ("share", "since", "steps")
+    ]
     for name, column in columns.items():
         same(column, expected[name])
 
@@ -198,7 +156,7 @@ def test_attributes() -> None:
     """Categories as codes, numbers as they are, moments as the age at the request."""
     columns = computed(Attributes(context=["device", "not there"]))
     assert set(columns) == {
-        "item.category", "item.price", "item.released:age", "user.region", "context.device", "context.not there",
+        "item.category", "item.price", "item.released:age", "item.brand", "user.region", "context.device", "context.not there",
     }  # fmt: skip
     items, users = CATALOGUE.items, CATALOGUE.users
     for row, (user, item, time, device) in enumerate(rows()):
@@ -231,6 +189,6 @@ def test_a_column_with_a_value_of_its_own_per_item_is_not_useful() -> None:
 def test_clock(offset: int) -> None:
     """1 January 1970 was a Thursday."""
     columns = computed(Clock(offset=f"{offset}h"))
-    same(columns["clock.hour"], [((time + offset * 3600) % DAY) / 3600 for *_, time, _ in rows()])
-    expected = [((time + offset * 3600) // DAY + 3) % 7 for *_, time, _ in rows()]
+    same(columns["clock.hour"], [((row.time + offset * 3600) % DAY) / 3600 for row in rows()])
+    expected = [((row.time + offset * 3600) // DAY + 3) % 7 for row in rows()]
     assert columns["clock.weekday"].tolist() == expected
