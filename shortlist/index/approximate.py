@@ -129,6 +129,7 @@ class Approximate(Index):
                 break
             self.effort *= 1.1
         self.recall = {"k": k, "recall": value, "queries": len(asked), "target": target, "effort": self.effort}
+        self.recall["count"] = self.count
         return value
 
     def save(self, folder: Path) -> None:
@@ -152,7 +153,9 @@ class Approximate(Index):
         for name, empty in {**index._arrays(), "place": index.place, "where": index.where}.items():
             array = load_array(folder / f"{name}.npy")
             if array.dtype != empty.dtype or array.ndim != empty.ndim:
-                raise BundleError(f"{folder / name}.npy: expected {empty.ndim}-d {empty.dtype}, found {array.ndim}-d {array.dtype}")
+                raise BundleError(
+                    f"{folder / name}.npy: expected {empty.ndim}-d {empty.dtype}, found {array.ndim}-d {array.dtype}"
+                )
             setattr(index, name, array)
         try:
             told = json.loads((folder / "recall.json").read_text(encoding="utf-8"))
@@ -241,7 +244,9 @@ class Approximate(Index):
 
     def _check(self, folder: Path) -> None:
         """Positions lead to ids and back, or the files do not belong together."""
-        if len(self.where) != self.size or (len(self.place) and not 0 <= int(self.place.min()) <= int(self.place.max()) < self.size):
+        if len(self.where) != self.size or (
+            len(self.place) and not 0 <= int(self.place.min()) <= int(self.place.max()) < self.size
+        ):
             raise BundleError(f"{folder}: place.npy and where.npy do not belong to this index")
         if not self._leads_back(bitmap.members(self.exact.words)):
             raise BundleError(f"{folder}: place.npy and where.npy do not belong together")

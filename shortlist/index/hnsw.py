@@ -21,7 +21,7 @@ from shortlist.core.extras import need
 from shortlist.index import bitmap
 from shortlist.index.approximate import Approximate
 from shortlist.index.exact import aligned
-from shortlist.index.scan import finish, has, padded, scan_ids, scan_run, step_and_slack
+from shortlist.index.scan import Real, finish, has, padded, scan_ids, scan_run, step_and_slack
 
 FIRST = 0.25  # efSearch with effort 1, times k
 BUILD = 80  # candidates that an insertion keeps (efConstruction)
@@ -173,7 +173,7 @@ def _best(
     rows = np.empty(proposed.shape[1], dtype=np.int64)
     for i in range(len(queries)):
         step, slack = step_and_slack(queries[i], small)
-        threshold = np.float32(-np.inf)
+        threshold: Real = np.float32(-np.inf)
         met[:] = 0
         count = 0
         for p in proposed[i]:

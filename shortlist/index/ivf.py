@@ -23,7 +23,7 @@ from shortlist.core.errors import BundleError
 from shortlist.index.approximate import Approximate
 from shortlist.index.exact import aligned
 from shortlist.index.kmeans import centres, nearest
-from shortlist.index.scan import finish, padded, scan_ids, scan_run, step_and_slack
+from shortlist.index.scan import Real, Whole, finish, padded, scan_ids, scan_run, step_and_slack
 from shortlist.index.top import LOW, _select
 
 FIRST = 0.005  # of all vectors looked at with effort 1
@@ -73,7 +73,8 @@ class Ivf(Approximate):
 
     def _near(self, queries: Array, k: int, words: Array, effort: float, filtered: bool) -> tuple[Array, Array]:
         found = np.empty((len(queries), k), dtype=np.int32), np.empty((len(queries), k), dtype=np.float32)
-        budget = int(np.ceil(FIRST * self.effort * effort * max(len(self.place), 1)))
+        # A share of the vectors; not of fewer than there were when it was tuned, for k is then a larger part of them.
+        budget = int(np.ceil(FIRST * self.effort * effort * max(len(self.place), self.recall.get("count", 1))))
 
         def part(rows: slice) -> None:
             _near(
@@ -144,11 +145,11 @@ def _near(
     for i in range(len(queries)):
         query = queries[i]
         step, slack = step_and_slack(query, small)
-        threshold = np.float32(-np.inf)
+        threshold: Real = np.float32(-np.inf)
         met[:] = 0
         _promise(query, centres, spreads, keys)
         # Lists differ in length, so more of them are put in order than are needed on average.
-        ranked = min(lists, 4 * np.int64(np.ceil(budget * lists / max(len(place), 1))) + 8)
+        ranked: Whole = min(lists, 4 * np.int64(np.ceil(budget * lists / max(len(place), 1))) + 8)
         _select(keys, lists, ranked)
         keys[:ranked].sort()
         seen = 0

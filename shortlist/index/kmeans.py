@@ -14,7 +14,7 @@ from shortlist.index.dot import dot64
 from shortlist.index.exact import aligned
 from shortlist.index.scan import padded, quantised, step_and_slack
 
-SAMPLE = 40  # vectors per centre to learn from: more changes little
+SAMPLE = 25  # vectors per centre to learn from: more changes little
 STEPS = 8
 CHUNK = 8192  # vectors that a thread takes at a time
 

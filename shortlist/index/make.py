@@ -20,7 +20,13 @@ KINDS: dict[str, type[Exact] | type[Approximate]] = {"exact": Exact, "int8": Int
 
 
 def make(
-    kind: str, vectors: Array, shards: int = 1, seed: int = 0, target: float = 0.98, queries: Array | None = None, k: int = 100
+    kind: str,
+    vectors: Array,
+    shards: int = 1,
+    seed: int = 0,
+    target: float = 0.98,
+    queries: Array | None = None,
+    k: int = 100,
 ) -> Index:
     """An index of (rows, d) vectors whose ids are their rows. kind: exact, int8, ivf or hnsw; shards: in how many parts. target,
     queries, k: for approximate ones, the recall@k on these queries (n, d) that the effort is raised for."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 FEW = 20_000  # vectors: the exact scan of so many takes less than 0.1 ms
 LEAST_SHARE = 0.25  # of the vectors allowed: below, the exact scan is as quick as a careful approximate one
 MOST_SHARE = 0.01  # of the vectors asked for: above, too many lie in places that are not looked at
-CARE = 3.0  # under a filter, how much more is looked at, before the share is accounted for
+CARE = 1.5  # under a filter, how much more is looked at, before the share is accounted for
 
 
 @dataclass(frozen=True)
@@ -37,4 +37,8 @@ def choose(kind: str, count: int, k: int, allowed: int, deep: int = 100) -> Plan
         return Plan(True, 1.0, f"int8: only {100 * share:.3g}% of {count} vectors are allowed")
     if allowed == count:
         return Plan(False, 1.0, f"{kind}: all of {count} vectors are allowed")
-    return Plan(False, CARE / share, f"{kind}: {100 * share:.3g}% of {count} vectors are allowed, {CARE / share:.1f} times the effort")
+    return Plan(
+        False,
+        CARE / share,
+        f"{kind}: {100 * share:.3g}% of {count} vectors are allowed, {CARE / share:.1f} times the effort",
+    )

@@ -15,6 +15,8 @@ which is the row's scale times one number per query: the bounds need no other me
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import numpy as np
 from numba import njit
 
@@ -22,10 +24,14 @@ from shortlist.core.batch import Array
 from shortlist.index.dot import CHUNK, dot64, fetch
 from shortlist.index.top import LOW, _key
 
+# Numbers inside kernels: numba types them by itself, and the type checker does not take numpy's for Python's.
+Real: TypeAlias = Any
+Whole: TypeAlias = Any
+
 LEAST = 1e-30  # smallest scale: nothing underflows
 MOST = 1e15  # largest value of a vector: nothing overflows
 AHEAD = 24  # rows
-DENSE = 20  # of 64 rows: from here on all 64 are computed, which is quicker than picking
+DENSE = 10  # of 64 rows: from here on all 64 are computed, which is quicker than picking
 
 
 def padded(d: int) -> int:
@@ -36,7 +42,7 @@ def padded(d: int) -> int:
 def valid(vectors: Array) -> Array:
     """(rows,) bool: is every value a number that can be scored (finite, and not beyond 1e15)?"""
     # A NaN compares false.
-    found: Array = (np.abs(vectors) <= MOST).all(axis=1)
+    found: Array = np.all(np.abs(vectors) <= MOST, axis=1)
     return found
 
 
@@ -61,7 +67,7 @@ def _quantise(vectors: Array, codes: Array, scales: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def score(query: Array, vector: Array) -> np.float32:
+def score(query: Array, vector: Array) -> Real:
     """The score: four running sums in float64 (column c goes to sum c % 4), added as (s0 + s1) + (s2 + s3), then rounded. Products
     of two float32 are exact in float64, so it is the same whether or not a processor fuses them with the sum."""
     d = len(query)
@@ -82,7 +88,7 @@ def score(query: Array, vector: Array) -> np.float32:
 
 
 @njit(cache=True, nogil=True)
-def offer(heap: Array, count: int, bits: Array, found: np.float32, item: int) -> int:
+def offer(heap: Array, count: Whole, bits: Array, found: Real, item: Whole) -> Whole:
     """Offer one scored item to a heap of keys whose worst is first; returns how many it holds. bits: one uint32 and its float32
     view, for the score's bits."""
     bits.view(np.float32)[0] = found
@@ -113,7 +119,7 @@ def offer(heap: Array, count: int, bits: Array, found: np.float32, item: int) ->
 
 
 @njit(cache=True, nogil=True)
-def unpack(heap: Array, count: int, ids: Array, scores: Array) -> None:
+def unpack(heap: Array, count: Whole, ids: Array, scores: Array) -> None:
     """Write a heap's keys, best first, as ids and scores; -1 and NaN behind them. The heap is sorted in place."""
     heap[:count].sort()
     words = scores.view(np.uint32)
@@ -128,7 +134,7 @@ def unpack(heap: Array, count: int, ids: Array, scores: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def take(row: int, upper: float, low: float, met: Array, rows: Array, uppers: Array, lows: Array) -> np.float32:
+def take(row: Whole, upper: Real, low: Real, met: Array, rows: Array, uppers: Array, lows: Array) -> Real:
     """Note one row that may be among the best; returns the threshold: the k-th best lower bound so far, -inf before k rows.
 
     met (2,) int64: how many lower bounds the heap `lows` (k,) holds, worst first, and how many rows are noted in rows and uppers.
@@ -162,7 +168,7 @@ def take(row: int, upper: float, low: float, met: Array, rows: Array, uppers: Ar
 
 @njit(cache=True, nogil=True)
 def finish(
-    query: Array, vectors: Array, threshold: float, met: Array, rows: Array, uppers: Array, heap: Array, ids: Array,
+    query: Array, vectors: Array, threshold: Real, met: Array, rows: Array, uppers: Array, heap: Array, ids: Array,
     scores: Array,
 ) -> None:  # fmt: skip
     """Score the noted rows that are still in question, and write the best."""
@@ -176,7 +182,7 @@ def finish(
 
 
 @njit(cache=True, nogil=True)
-def _bits(word: np.uint64) -> int:
+def _bits(word: np.uint64) -> Whole:
     """How many bits are set: pairs, then fours, then bytes, then all bytes at once by a product."""
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
     word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
@@ -185,17 +191,18 @@ def _bits(word: np.uint64) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _listed(word: np.uint64, start: int, rows: Array) -> int:
-    """The ids of one word's bits, into rows; returns how many. No branch per bit: the bits are not predictable."""
-    count = 0
-    for bit in range(64):
-        rows[count] = start + bit
-        count += np.int64((word >> np.uint64(bit)) & np.uint64(1))
+def _listed(word: Any, start: Whole, rows: Array, count: Whole) -> Whole:
+    """The ids of one word's bits, into rows from `count` on; returns how many there are then."""
+    while word:
+        low = word & (~word + np.uint64(1))
+        rows[count] = start + _bits(low - np.uint64(1))
+        count += 1
+        word ^= low
     return count
 
 
 @njit(cache=True, nogil=True)
-def step_and_slack(query: Array, small: Array) -> tuple[np.float32, np.float32]:
+def step_and_slack(query: Array, small: Array) -> tuple[Real, Real]:
     """The query in int16, into small (padded d,), its step, and what makes `step * (small c) + slack`, times the row's scale, an upper
     bound."""
     d = len(query)
@@ -209,14 +216,22 @@ def step_and_slack(query: Array, small: Array) -> tuple[np.float32, np.float32]:
         level = np.rint(np.float64(query[c]) / np.float64(step))
         small[c] = np.int16(min(max(level, -levels), levels))
     # 1e-6: rounding of the bound itself in float32, a few units in the last place of |q| |x|.
-    slack = np.sqrt(square) * np.sqrt(np.float64(d)) * (0.5 + 127.0 * 1e-6) + np.float64(step) * 0.5 * 127.0 * d
+    slack: Real = np.sqrt(square) * np.sqrt(np.float64(d)) * (0.5 + 127.0 * 1e-6) + np.float64(step) * 0.5 * 127.0 * d
     return step, np.float32(slack * 1.0001)
 
 
 @njit(cache=True, nogil=True)
 def bounds(
-    small: Array, codes: Array, scales: Array, start: int, met: int, step: float, slack: float, totals: Array, uppers: Array
-) -> np.float32:
+    small: Array,
+    codes: Array,
+    scales: Array,
+    start: Whole,
+    met: Whole,
+    step: Real,
+    slack: Real,
+    totals: Array,
+    uppers: Array,
+) -> Real:
     """Upper bounds of `met` rows one after another, and the largest."""
     wide = codes.shape[1]
     for j in range(met):
@@ -235,8 +250,16 @@ def bounds(
 
 @njit(cache=True, nogil=True)
 def bounds_of(
-    small: Array, codes: Array, scales: Array, rows: Array, met: int, step: float, slack: float, totals: Array, uppers: Array
-) -> np.float32:
+    small: Array,
+    codes: Array,
+    scales: Array,
+    rows: Array,
+    met: Whole,
+    step: Real,
+    slack: Real,
+    totals: Array,
+    uppers: Array,
+) -> Real:
     """The same of the first `met` listed rows."""
     wide = codes.shape[1]
     best = np.float32(-np.inf)
@@ -254,7 +277,7 @@ def bounds_of(
 
 
 @njit(cache=True, nogil=True)
-def has(words: Array, row: int) -> bool:
+def has(words: Array, row: Whole) -> Any:
     """Is the id in the set?"""
     return (words[row >> 6] >> np.uint64(row & 63)) & np.uint64(1) != 0
 
@@ -267,45 +290,50 @@ def scan_codes(
     of 64; codes (rows, padded d) int8; out_ids (n, k) int32, out_scores (n, k) float32, k at least 1."""
     small = np.zeros(codes.shape[1], dtype=np.int16)
     totals, uppers = np.empty(64, dtype=np.int32), np.empty(64, dtype=np.float32)
-    listed = np.empty(65, dtype=np.int64)
+    listed = np.empty(64 + DENSE, dtype=np.int64)
     noted, noted_uppers = np.empty(len(codes), dtype=np.int64), np.empty(len(codes), dtype=np.float32)
     lows, heap = np.empty(k, dtype=np.float32), np.empty(k, dtype=np.uint64)
     met = np.zeros(2, dtype=np.int64)
     for i in range(len(queries)):
         step, slack = step_and_slack(queries[i], small)
-        threshold = np.float32(-np.inf)
+        threshold: Real = np.float32(-np.inf)
         met[:] = 0
+        waiting: Whole = 0
         for w in range(len(words)):
             word = words[w]
             if word == 0:
                 continue
             start = w * 64
-            # One comparison settles most blocks; which rows are allowed is asked of the few others.
-            dense = _bits(word) >= DENSE
-            count = 64
-            if dense:
-                best = bounds(small, codes, scales, start, 64, step, slack, totals, uppers)
-            else:
-                count = _listed(word, start, listed)
-                best = bounds_of(small, codes, scales, listed, count, step, slack, totals, uppers)
-            if best < threshold:
+            if _bits(word) < DENSE:
+                # Rows far apart wait for each other, so that memory is asked for many at a time.
+                waiting = _listed(word, start, listed, waiting)
+                if waiting >= 64:
+                    threshold = scan_ids(
+                        small, step, slack, codes, scales, listed[:waiting], words, threshold, totals, uppers, met, noted,
+                        noted_uppers, lows,
+                    )  # fmt: skip
+                    waiting = 0
                 continue
-            for j in range(count):
-                if uppers[j] < threshold:
-                    continue
-                row = start + j if dense else listed[j]
-                if (word >> np.uint64(row & 63)) & np.uint64(1):
-                    low = scales[row] * (step * np.float32(totals[j]) - slack)
-                    threshold = take(row, uppers[j], low, met, noted, noted_uppers, lows)
+            # One comparison settles most blocks; which rows are allowed is asked of the few others.
+            if bounds(small, codes, scales, start, 64, step, slack, totals, uppers) < threshold:
+                continue
+            for j in range(64):
+                if uppers[j] >= threshold and (word >> np.uint64(j)) & np.uint64(1):
+                    low = scales[start + j] * (step * np.float32(totals[j]) - slack)
+                    threshold = take(start + j, uppers[j], low, met, noted, noted_uppers, lows)
+        threshold = scan_ids(
+            small, step, slack, codes, scales, listed[:waiting], words, threshold, totals, uppers, met, noted, noted_uppers,
+            lows,
+        )  # fmt: skip
         finish(queries[i], vectors, threshold, met, noted, noted_uppers, heap, out_ids[i], out_scores[i])
 
 
 @njit(cache=True, nogil=True)
 def scan_run(
-    small: Array, step: float, slack: float, codes: Array, scales: Array, start: int, stop: int, place: Array, where: Array,
-    fixed: int, words: Array, threshold: float, totals: Array, uppers: Array, met: Array, noted: Array, noted_uppers: Array,
+    small: Array, step: Real, slack: Real, codes: Array, scales: Array, start: Whole, stop: Whole, place: Array, where: Array,
+    fixed: Whole, words: Array, threshold: Real, totals: Array, uppers: Array, met: Array, noted: Array, noted_uppers: Array,
     lows: Array,
-) -> np.float32:  # fmt: skip
+) -> Real:  # fmt: skip
     """Go on with positions start to stop, whose ids are `place`; returns the threshold. A position counts when its id is in `words`,
     and where[id] leads back: to the position itself, or to the number `fixed` when that is not 0."""
     for first in range(start, stop, 64):
@@ -325,9 +353,9 @@ def scan_run(
 
 @njit(cache=True, nogil=True)
 def scan_ids(
-    small: Array, step: float, slack: float, codes: Array, scales: Array, ids: Array, words: Array, threshold: float,
+    small: Array, step: Real, slack: Real, codes: Array, scales: Array, ids: Array, words: Array, threshold: Real,
     totals: Array, uppers: Array, met: Array, noted: Array, noted_uppers: Array, lows: Array,
-) -> np.float32:  # fmt: skip
+) -> Real:  # fmt: skip
     """The same with these ids, whose codes are rows of `codes`."""
     for first in range(0, len(ids), 64):
         some = ids[first : first + 64]
@@ -342,7 +370,7 @@ def scan_ids(
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def _quick(query: Array, vectors: Array, row: int) -> np.float32:
+def _quick(query: Array, vectors: Array, row: Whole) -> Real:
     """The inner product in float32, summed in whatever order is quickest: only ever used inside bounds."""
     total = np.float32(0.0)
     for c in range(len(query)):
@@ -356,7 +384,7 @@ def scan_floats(
 ) -> None:
     """What scan_codes does, from the float32 vectors alone; norms (rows,) float32 lengths of the vectors, rounded up."""
     d = queries.shape[1]
-    listed = np.empty(65, dtype=np.int64)
+    listed = np.empty(64, dtype=np.int64)
     noted, noted_uppers = np.empty(len(vectors), dtype=np.int64), np.empty(len(vectors), dtype=np.float32)
     lows, heap = np.empty(k, dtype=np.float32), np.empty(k, dtype=np.uint64)
     met = np.zeros(2, dtype=np.int64)
@@ -367,7 +395,7 @@ def scan_floats(
             square += np.float64(queries[i, c]) ** 2
         # A float32 sum of d products in any order is off by at most d roundings of |q| |x|, plus what may underflow.
         slack = np.float32(np.sqrt(square) * (d + 4) * 2.0**-24 * 1.001)
-        threshold = np.float32(-np.inf)
+        threshold: Real = np.float32(-np.inf)
         met[:] = 0
         for w in range(len(words)):
             word = words[w]
@@ -375,7 +403,7 @@ def scan_floats(
                 continue
             start = w * 64
             dense = _bits(word) == 64
-            count = 64 if dense else _listed(word, start, listed)
+            count = 64 if dense else _listed(word, start, listed, 0)
             for j in range(count):
                 row = start + j if dense else listed[j]
                 value = _quick(queries[i], vectors, row)

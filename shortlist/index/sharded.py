@@ -64,7 +64,9 @@ class Sharded(Index):
         queries, k, s = checked(queries, self.d, "search"), max(k, 0), len(self.parts)
         shares = self._shares(allowed)
         answers = self._each(lambda at: self.parts[at].search(queries, k, shares[at]))
-        ids = np.concatenate([np.where(found >= 0, found * s + at, -1) for at, (found, _) in enumerate(answers)], axis=1)
+        ids = np.concatenate(
+            [np.where(found >= 0, found * s + at, -1) for at, (found, _) in enumerate(answers)], axis=1
+        )
         scores = np.concatenate([found for _, found in answers], axis=1)
         order = np.lexsort((ids, np.where(ids >= 0, -scores, np.inf)), axis=1)[:, :k]
         return np.take_along_axis(ids, order, axis=1).astype(np.int32), np.take_along_axis(scores, order, axis=1)

@@ -45,8 +45,12 @@ class Slow:
             if not (np.abs(query) <= 1e15).all():
                 continue
             every = self.scores(query)
-            able = [j for j in range(len(self.held)) if self.held[j] and (allowed is None or (j < len(allowed) and allowed[j]))]
-            best = sorted(able, key=lambda j: (-every[j], j))[:k]  # noqa: B023
+            able = self.held.copy()
+            if allowed is not None:
+                able[len(allowed) :] = False
+                able[: len(allowed)] &= allowed[: len(able)]
+            rows = np.flatnonzero(able)
+            best = rows[np.lexsort((rows, -every[rows]))][:k]
             ids[i, : len(best)] = best
             scores[i, : len(best)] = every[best]
         return ids, scores

@@ -157,7 +157,9 @@ def test_saved_and_mapped(kind: str, shards: int, tmp_path: Path) -> None:
 def test_damaged_files_are_named(tmp_path: Path) -> None:
     save(make("int8", unequal(100, 8, 0)), tmp_path)
     np.save(tmp_path / "scales.npy", np.zeros(3, dtype=np.float32))
-    with pytest.raises(BundleError, match=r"scales\.npy: expected float32 of shape \(128,\), found float32 of shape \(3,\)"):
+    with pytest.raises(
+        BundleError, match=r"scales\.npy: expected float32 of shape \(128,\), found float32 of shape \(3,\)"
+    ):
         load(tmp_path)
     (tmp_path / "scales.npy").unlink()
     with pytest.raises(BundleError, match=r"scales\.npy"):

@@ -1,0 +1,5 @@
+# A type is called with the types of arguments to make a signature.
+from typing import Any
+
+int32: Any
+intp: Any
