@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from shortlist.core.batch import Array
-from shortlist.core.component import param, parameters
+from shortlist.core.component import hidden, param, parameters
 
 SMALLEST = (
     1024  # first capacity; later ones double it, so the capacity depends on the highest slot alone, not on chunking
@@ -32,6 +32,7 @@ class Slotted:
         "last.<attribute>, hour, weekday; several of them; or none",
     )
     event: tuple[str, ...] = param((), "event kinds to fold")
+    _room: int = hidden(0)  # slots that there is room for
 
     def __post_init__(self) -> None:
         self.by, self.event = tuple(self.by), tuple(dict.fromkeys(self.event))
@@ -65,6 +66,8 @@ class Slotted:
 
     def grow(self, size: int) -> None:
         """Make room for slots below `size`."""
+        if size <= self._room:  # asked for with every event
+            return
         for field in _slot_fields(self):
             dtype, fill = field.metadata["slots"]
             array: Array | None = getattr(self, field.name)
@@ -79,6 +82,7 @@ class Slotted:
             if array is not None:
                 grown[:have] = array
             setattr(self, field.name, grown)
+        self._room = max(self._room, min(len(getattr(self, field.name)) for field in _slot_fields(self)))
 
     def clear(self, slots: Array) -> None:
         """Make slots new again: their keys were evicted."""

@@ -44,6 +44,7 @@ class State:
         self.folds: dict[str, Fold] = {}
         self.now = NEVER
         self.count = 0  # events folded in: the log position
+        self._wanted: dict[tuple[str, ...], Array] = {}  # (128,) bool per tuple of event kinds
         self._forms: dict[tuple[str, ...], Form] = {}
         self._slots: dict[tuple[str, ...], Codes | Hashed] = {}
         self._plan: dict[tuple[str, ...], dict[tuple[str, ...], list[Fold]]] = {}  # by key columns, then event kinds
@@ -115,7 +116,10 @@ class State:
         keep = [self._of_kinds(events["kind"], names) for names in groups]
         # All kinds get their slots in one pass in log order: slots, and who goes from a full table, must not depend on where
         # blocks begin.
-        wanted = _only(keys, _either(keep))
+        either = _either(keep)
+        if either is not None and not either.any():
+            return
+        wanted = _only(keys, either)
         start = 0
         while start < len(keys):
             first, own_rows = (self.count, rows[start:]) if rows is not None else (self.count + start, None)
@@ -124,9 +128,11 @@ class State:
             part = events if done == len(keys) else {name: column[start:stop] for name, column in events.items()}
             for mask, folds in zip(keep, groups.values(), strict=True):
                 own = _only(slots, mask if mask is None else mask[start:stop])
+                some = mask is None or bool(mask[start:stop].any())
                 for fold in folds:
                     fold.grow(table.size)
-                    fold.update(own, part)
+                    if some:
+                        fold.update(own, part)
             if stop < len(keys):
                 gone = table.evict()
                 for fold in itertools.chain.from_iterable(groups.values()):
@@ -160,12 +166,11 @@ class State:
         """(e,) bool: events of these kinds; None for all of them."""
         if not names:
             return None
-        codes = self.catalogue.kind_codes(names)
-        if len(codes) == len(self.catalogue.kinds):
-            return None
-        table = np.zeros(128, dtype=bool)
-        table[codes] = True
-        keep: Array = table[kinds]
+        if names not in self._wanted:
+            table = np.zeros(128, dtype=bool)
+            table[self.catalogue.kind_codes(names)] = True
+            self._wanted[names] = table
+        keep: Array = self._wanted[names][kinds]
         return None if keep.all() else keep
 
     def _event_keys(self, by: tuple[str, ...], events: Columns, previous: Array) -> tuple[Array, Array | None]:

@@ -50,7 +50,6 @@ class Distinct(Slotted):
                 self.table = _rebuilt(self.table, self.table[:, 0] != EMPTY, 2 * len(self.table))
             else:
                 self._evict()
-        self.about[1] += len(slots)
 
     def _evict(self) -> None:
         order = np.sort(self.table[self.table[:, 0] != EMPTY, 1])
@@ -99,7 +98,8 @@ def _update(counts: Array, table: Array, about: Array, slots: Array, codes: Arra
             about[0] += 1
             counts[slots[i]] += 1
             table[spot, 0] = key
-        table[spot, 1] = about[1] + i
+        table[spot, 1] = about[1]
+        about[1] += 1
     return len(slots)
 
 
