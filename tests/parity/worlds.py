@@ -53,6 +53,11 @@ FILTERS: list[dict[str, Any]] = [
     {"type": "seen", "event": ["purchase"]},
     {"type": "seen", "name": "clicked_now", "within": "2h"},
 ]
+# Every form that a key may have.
+KEYS = [
+    "item", "item.*", "item.tags", "last", "hour", "device x item", "user x item", "user x item.tags", "last x item",
+    "user.country x item.category x hour", "weekday x user.country x item.tags",
+]  # fmt: skip
 FEATURES: list[dict[str, Any]] = [
     {"type": "attributes", "context": ["device", "load"]},
     {"type": "clock", "offset": "2h"},
@@ -61,8 +66,29 @@ FEATURES: list[dict[str, Any]] = [
         "half_life": ["6h", "2d"], "window": ["1d"], "total": True, "share": True,
     },
     {"type": "counts", "name": "shown", "event": ["impression"], "half_life": ["1d"]},
+    {
+        "type": "counts", "name": "of_lists", "event": "cart", "by": ["item.tags", "user x item.tags", "last.category x item.tags"],
+        "half_life": ["1d"], "total": True,
+    },
     {"type": "recency", "by": ["item", "user", "user x item", "item.category"]},
+    {"type": "recency", "name": "rhythm", "event": ["impression"], "by": ["user", "item.tags"], "first": True, "gap": True},
+    {"type": "rate", "by": KEYS, "half_life": ["12h", "3d"], "total": True},
+    {"type": "rate", "name": "held", "event": ["click"], "by": ["user", "user x item.category"], "hold": "30m", "prior": 2.0},
+    {"type": "rate", "name": "lagged", "event": "click", "by": ["item", "user x item.tags"], "lag": "1d", "half_life": ["4d"]},
+    {
+        "type": "rate", "name": "worth", "event": ["purchase"], "over": ["click", "cart"], "by": ["item", "user.country x item.tags"],
+        "weigh": True,
+    },
+    {"type": "mean", "event": ["purchase"], "by": ["item.category", "user", "user.country x item.tags x device"]},
+    {
+        "type": "conditional", "name": "among", "event": ["click"], "half_life": ["8h", "2d"],
+        "segment": ["user.*", "device", "last", "hour", "user.country x weekday"],
+    },
+    {"type": "conditional", "name": "tags_among", "event": ["click"], "what": "item.tags", "segment": ["last.category", "user"]},
+    {"type": "session", "kinds": 3},
+    {"type": "cooccurrence", "event": ["click", "cart"], "norm": ["npmi", "lift"], "weights": {"cart": 2.0}, "last": 10, "room": 16},
     {"type": "pair"},
+    {"type": "auto", "families": ["rate", "conditional"]},
     {"type": "similarity", "dim": 6},
     {"type": "similarity", "name": "near_als", "vectors": "als", "dim": 5, "last": 10},
     {"type": "similarity", "name": "near_content", "vectors": "content", "dim": 8, "event": ["purchase"]},
