@@ -22,6 +22,7 @@ EXTRAS = {
     "neural": ("torch",),
     "ray": ("ray",),
     "text": ("sentence_transformers",),
+    "ann": ("faiss-cpu",),
     "dev": ("pytest", "hypothesis", "mypy", "ruff"),
 }
 

@@ -26,15 +26,16 @@ def dot64(context: Any, query: Any, codes: Any, row: Any, start: Any) -> Any:
 
 
 @intrinsic
-def fetch(context: Any, codes: Any, row: Any) -> Any:
-    """Ask memory for a row of `codes` that will soon be needed (its first cache line); returns 0. Rows beyond the end do no harm."""
-    return types.int32(codes, types.intp), _fetch
+def fetch(context: Any, table: Any, row: Any, start: Any) -> Any:
+    """Ask memory for what will soon be needed: the cache line of column `start` of a row; returns 0. Places beyond the end do no
+    harm."""
+    return types.int32(table, types.intp, types.intp), _fetch
 
 
 def _fetch(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-    codes = context.make_array(signature.args[0])(context, builder, values[0])
-    place = builder.mul(values[1], builder.extract_value(codes.shape, 1))
-    pointer = builder.bitcast(builder.gep(codes.data, [place]), ir.IntType(8).as_pointer())
+    table = context.make_array(signature.args[0])(context, builder, values[0])
+    place = builder.add(builder.mul(values[1], builder.extract_value(table.shape, 1)), values[2])
+    pointer = builder.bitcast(builder.gep(table.data, [place]), ir.IntType(8).as_pointer())
     kind = ir.FunctionType(ir.VoidType(), (ir.IntType(8).as_pointer(), INT32, INT32, INT32))
     call = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
     builder.call(call, [pointer, INT32(0), INT32(3), INT32(1)])  # to read, to be kept in all caches, data

@@ -21,9 +21,10 @@ from numba import njit
 from shortlist.core.batch import Array
 from shortlist.core.errors import BundleError
 from shortlist.index.approximate import Approximate
+from shortlist.index.dot import fetch
 from shortlist.index.exact import aligned
 from shortlist.index.kmeans import centres, nearest
-from shortlist.index.scan import Real, Whole, finish, padded, scan_ids, scan_run, step_and_slack
+from shortlist.index.scan import AHEAD, Real, Whole, finish, padded, scan_ids, scan_run, step_and_slack
 from shortlist.index.top import LOW, _select
 
 FIRST = 0.005  # of all vectors looked at with effort 1
@@ -157,6 +158,10 @@ def _near(
             if seen >= budget:
                 break
             at = np.int64(keys[c] & np.uint64(LOW))
+            if c:  # the next list is far away in memory: its first rows come while this one is scanned
+                after = offsets[np.int64(keys[c - 1] & np.uint64(LOW))]
+                for row in range(after, after + AHEAD):
+                    fetch(codes, row, 0)
             seen += offsets[at + 1] - offsets[at]
             threshold = scan_run(
                 small, step, slack, codes, scales, offsets[at], offsets[at + 1], place, where, 0, words, threshold, totals,

@@ -124,7 +124,7 @@ def test_doctor_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert err == ""
     assert found["numba"] == "ok"
     assert found["problems"] == []
-    assert set(found["extras"]) == {"serve", "neural", "ray", "text", "dev"}
+    assert set(found["extras"]) == {"serve", "neural", "ray", "text", "ann", "dev"}
 
 
 def test_doctor_for_people(capsys: pytest.CaptureFixture[str]) -> None:
