@@ -122,7 +122,11 @@ def test_the_frame_says_something(labels: str) -> None:
         assert (part.label == 0).any()
     constant = [name for name in every.features if len(np.unique(every.batch.cand[name])) < 2]
     # Asked for a whole window, a request has no context.
-    allowed = {"context.device", "context.load", "clock.hour", "device x item", "|device", "x device/"} if labels == "window" else set()
+    allowed = (
+        {"context.device", "context.load", "clock.hour", "device x item", "|device", "x device/"}
+        if labels == "window"
+        else set()
+    )
     assert [name for name in constant if not any(word in name for word in allowed)] == []
 
 

@@ -22,10 +22,11 @@ from shortlist.experiment.replay import Replay
 from shortlist.pipeline.bundle import Bundle
 from shortlist.pipeline.trace import Trace
 from shortlist.serve.engine import Engine
-from tests.parity.worlds import DAY, RANKERS, recipe, shop, without
+from tests.parity.worlds import DAY, RANKERS, SOURCES, recipe, shop, without
 
-REQUESTS = 10_000
-EVENTS = 1_200
+STREAMS = (0, 1)  # two of them, so that two cores can share the work
+REQUESTS = 10_000 // len(STREAMS)
+EVENTS = 600
 NOW = START + 7 * DAY
 KINDS = ("impression", "click", "click", "cart", "purchase")
 USERS = [*(f"u{i:05}" for i in range(60)), *(f"guest{i}" for i in range(40))]
@@ -38,7 +39,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with every part in it, fitted on the first days."""
     made = tmp_path_factory.mktemp("parity") / "bundle"
     data = encode(without(shop(), NOW))
-    chosen = recipe(timeline={"test": 0.9, "cutoffs": 2}, ranker=RANKERS[:1])  # trees: test_batch_single
+    # Trees, and the second and third variant of a source: test_batch_single.
+    once = list({entry["type"]: entry for entry in reversed(SOURCES)}.values())[::-1]
+    chosen = recipe(timeline={"test": 0.9, "cutoffs": 2}, ranker=RANKERS[:1], source=once)
     fit(chosen, data, splits=chosen.timeline.at(data, NOW)).save(made)
     return made
 
@@ -136,10 +139,11 @@ def _same(one: Array, other: Array) -> bool:
 
 
 @pytest.mark.slow
-def test_live_equals_replay(folder: Path) -> None:
-    """The acceptance test of the whole design."""
-    events = stream()
-    log = requests(events)
+@pytest.mark.parametrize("seed", STREAMS)
+def test_live_equals_replay(folder: Path, seed: int) -> None:
+    """The acceptance test of the whole design: 10,000 requests, in two random logs."""
+    events = stream(seed)
+    log = requests(events, seed)
     engine = Engine.load(folder)
     bundle = Bundle.load(folder)
     replay = Replay(encoded(bundle, events), bundle.state)
@@ -179,4 +183,4 @@ def test_live_equals_replay(folder: Path) -> None:
     assert len(log) == REQUESTS
     assert engine.state.count == bundle.state.count > EVENTS * 0.9
     assert rows > 10 * REQUESTS, "the pools are so small that little is compared"
-    assert columns > 60
+    assert columns > 200
