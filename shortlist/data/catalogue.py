@@ -54,6 +54,7 @@ class Table:
     ids: Vocabulary
     columns: dict[str, Column] = field(default_factory=dict)
     listed: int = 0
+    version: int = 0  # goes up with every change of a column: who keeps columns in another layout must look
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -106,6 +107,7 @@ class Table:
 
     def room(self, capacity: int) -> None:
         """Make every column at least this long."""
+        self.version += 1
         for column in self.columns.values():
             column.room(capacity)
 

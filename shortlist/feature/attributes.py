@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from shortlist.core.batch import Batch, Columns
+from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.component import hidden, param
 from shortlist.core.contracts import Feature, State
 from shortlist.data.catalogue import NEVER, Catalogue, Table
@@ -22,36 +23,50 @@ class Attributes(Feature):
         ["*"], "item columns; * = all that are useful: not those with a value of its own for most rows"
     )
     user: list[str] = param(["*"], "user columns; * = all that are useful")
-    _known: list[tuple[str, str, str]] = hidden([])
     context: list[str] = param([], "request columns; only what the recipe's [data] context names is there")
+    _blocks: dict[str, Block] = hidden({})
+    # The values are those of the tables, whatever happens: requests of many moments may be asked at once.
+    reads_state: ClassVar[bool] = False
 
     def compute(self, batch: Batch, state: State) -> Columns:
         """One column per attribute, length m."""
-        items, users = state.catalogue.items, state.catalogue.users
-        if not self._known:
-            self._known = [*self._named("item", self.item, items), *self._named("user", self.user, users)]
-        columns: Columns = {}
-        same: Columns = {}  # the same for all candidates of a request
-        for title, label, name in self._known:
-            table, codes = (items, batch.item) if title == "item" else (users, batch.user)
-            column = table.columns[name]
-            values = column.values[codes]
-            if column.kind == "moment":
-                time = batch.spread(batch.time) if title == "item" else batch.time
-                values = np.where(values == NEVER, np.nan, time - values).astype(np.float32)
-            (columns if title == "item" else same)[label] = values
+        columns = self._block("item", self.item, state.catalogue.items).read(batch.item, batch.spread(batch.time))
+        same = self._block("user", self.user, state.catalogue.users).read(batch.user, batch.time)
         for name in self.context:
             empty = np.full(batch.n, -1, dtype=np.int32)
             same[f"context.{name}"] = batch.req.get(name, empty)
         return columns | spread(same, batch)
 
-    def _named(self, title: str, wanted: list[str], table: Table) -> list[tuple[str, str, str]]:
-        """Title, column of the frame, column of the table: of all that is wanted."""
-        made = []
-        for name in useful(table) if "*" in wanted else wanted:
-            age = ":age" if table.column(name, f"feature.attributes.{title}").kind == "moment" else ""
-            made.append((title, f"{title}.{name}{age}", name))
-        return made
+    def _block(self, title: str, wanted: list[str], table: Table) -> Block:
+        block = self._blocks.get(title)
+        if block is None or block.table is not table or block.version != table.version:
+            names = useful(table) if "*" in wanted else wanted
+            block = self._blocks[title] = Block(title, names, table)
+        return block
+
+
+class Block:
+    """Columns of a table laid out by type, so that many are read at once. A copy: made again when the table has changed."""
+
+    def __init__(self, title: str, names: list[str], table: Table) -> None:
+        self.table, self.version = table, table.version
+        columns = {name: table.column(name, f"feature.attributes.{title}") for name in names}
+        self.labels = [f"{title}.{name}{':age' if column.kind == 'moment' else ''}" for name, column in columns.items()]
+        self.parts: list[tuple[bool, list[str], Array]] = []  # moments?, labels, (columns, rows) values
+        for kind in dict.fromkeys(column.kind for column in columns.values()):
+            own = [label for label, column in zip(self.labels, columns.values(), strict=True) if column.kind == kind]
+            values = np.stack([column.values for column in columns.values() if column.kind == kind])
+            self.parts.append((kind == "moment", own, values))
+
+    def read(self, codes: Array, time: Array) -> Columns:
+        """The columns of these codes; moments as ages at these times."""
+        made: Columns = {}
+        for moments, labels, values in self.parts:
+            rows = values[:, codes]
+            if moments:
+                rows = np.where(rows == NEVER, np.nan, time - rows).astype(np.float32)
+            made.update(zip(labels, rows, strict=True))
+        return {label: made[label] for label in self.labels}
 
 
 def spread(columns: Columns, batch: Batch) -> Columns:

@@ -41,7 +41,9 @@ class Part(NamedTuple):
 class Form:
     """The parts of a key, and what they depend on."""
 
-    def __init__(self, by: tuple[str, ...], catalogue: Catalogue, place: str) -> None:
+    def __init__(self, by: tuple[str, ...], catalogue: Catalogue, place: str, number: int = -1) -> None:
+        """number: a state's own number of the form."""
+        self.number = number
         self.parts = tuple(_part(name, catalogue, place) for name in by)
         lists = [i for i, part in enumerate(self.parts) if part.column is not None and part.column.kind == "tags"]
         if len(lists) > 1:
@@ -51,6 +53,7 @@ class Form:
         self.of_item = any(part.title == "item" for part in self.parts)  # else the same for all candidates of a request
         self.of_request = any(part.title != "item" for part in self.parts)
         self.of_last = any(part.title == "last" for part in self.parts)
+        self.is_pair = len(by) == 2 and self.lists < 0 and self.of_item and self.of_request
 
     def keys(
         self, things: Mapping[str, Array], context: Mapping[str, Array], time: Array, size: int

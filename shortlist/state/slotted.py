@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from shortlist.core.batch import Array
-from shortlist.core.component import hidden, param, parameters
+from shortlist.core.component import param, parameters
 
 SMALLEST = (
     1024  # first capacity; later ones double it, so the capacity depends on the highest slot alone, not on chunking
@@ -32,7 +32,6 @@ class Slotted:
         "last.<attribute>, hour, weekday; several of them; or none",
     )
     event: tuple[str, ...] = param((), "event kinds to fold")
-    _room: int = hidden(0)  # slots that there is room for
 
     def __post_init__(self) -> None:
         self.by, self.event = tuple(self.by), tuple(dict.fromkeys(self.event))

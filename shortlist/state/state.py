@@ -15,11 +15,11 @@ from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.component import build, config, learned, load_array, save_array
 from shortlist.core.contracts import Fold, History
 from shortlist.core.errors import BundleError, ConfigError, DataError, choices
-from shortlist.core.rows import offsets_of
 from shortlist.data.catalogue import Catalogue
 from shortlist.state.form import Form
 from shortlist.state.history import Ring
 from shortlist.state.keys import KEYS, Codes, Hashed
+from shortlist.state.view import View
 
 NEVER = -(2**62)
 BLOCK = 1 << 15  # events per pass: the columns of a block stay in cache while every fold reads them
@@ -62,7 +62,7 @@ class State:
         if fold.name in self.folds:
             return
         if fold.by not in self._forms:
-            self._forms[fold.by] = Form(fold.by, self.catalogue, fold.name)
+            self._forms[fold.by] = Form(fold.by, self.catalogue, fold.name, len(self._forms))
         self.catalogue.kind_codes(fold.kinds, fold.name)
         fold.bind(self.catalogue)
         self.folds[fold.name] = fold
@@ -178,72 +178,32 @@ class State:
         things = {"item": events["item"], "user": events["user"], "last": previous}
         return self._forms[by].keys(things, events, events["time"], len(events["time"]))
 
+    def _view(self, batch: Batch) -> View:
+        """What has been looked up for a batch so far."""
+        view: View | None = batch.memo.get(id(self))
+        if view is None or view.count != self.count:
+            view = batch.memo[id(self)] = View(batch, self.count, self._previous)
+        return view
+
     def keys(self, by: Sequence[str], batch: Batch) -> Array:
         """(m,) int64 keys of a batch's candidate rows for aggregates by these columns; -1 where any is missing. Not for columns of
         lists."""
-        form = Form(tuple(by), self.catalogue, "keys")
-        keys, _ = self._batch_keys(form, batch)
-        return keys if form.of_item else batch.spread(keys)
-
-    def _batch_keys(self, form: Form, batch: Batch) -> tuple[Array, Array | None]:
-        """Keys of candidate rows; of requests where nothing depends on the item. With lists, also whose entry each is."""
-        last = self._last(batch) if form.of_last else batch.user
-        if not form.of_item:
-            things = {"user": batch.user, "last": last, "item": last}
-            return form.keys(things, batch.req, batch.time, batch.n)
-        if not form.of_request:
-            return form.keys({"item": batch.item}, {}, batch.time, batch.m)
-        things = {"item": batch.item, "user": batch.spread(batch.user), "last": batch.spread(last)}
-        context = {name: batch.spread(batch.req[name]) for name in self.catalogue.context if name in batch.req}
-        return form.keys(things, context, batch.spread(batch.time), batch.m)
-
-    def _last(self, batch: Batch) -> Array:
-        """(n,) the newest item of each request's user, -1 = none."""
-        inside = (batch.user >= 0) & (batch.user < len(self._previous))
-        return np.where(inside, self._previous[np.where(inside, batch.user, 0)], np.int32(-1))
-
-    def _batch_slots(self, by: tuple[str, ...], batch: Batch) -> tuple[Array, Array | None]:
-        """Slots of what `_batch_keys` gives, looked up once per batch."""
-        place = (id(self), self.count, by)
-        found: tuple[Array, Array | None] | None = batch.memo.get(place)
-        if found is None:
-            form, table = self._forms[by], self._slots[by]
-            if batch.n == 1 and form.lists < 0 and len(by) == 2 and form.of_item and form.of_request:
-                found = self._pair_slots(form, batch, table), None
-            else:
-                keys, rows = self._batch_keys(form, batch)
-                found = table.find(keys), rows
-            batch.memo[place] = found
-        return found
-
-    def _pair_slots(self, form: Form, batch: Batch, table: Any) -> Array:
-        """One request's slots by a column of its own and one of the item, without a key being written down."""
-        last = self._last(batch) if form.of_last else batch.user
-        things = {"item": batch.item, "user": batch.user, "last": last}
-        first, second = (part.codes(things, batch.req, batch.time, 1) for part in form.parts)
-        slots: Array = table.find_pairs(first, second, batch.m)
-        return slots
+        return self._view(batch).keys(batch, Form(tuple(by), self.catalogue, "keys"))
 
     def values(self, aggregate: str, batch: Batch) -> Array:
         """An aggregate of a batch's candidates, as of each request: (readings, m) float32. By a column of lists, the mean over the
         candidate's entries, as far as they have a reading; NaN where it has no entry."""
         fold = self.fold(aggregate)
-        slots, rows = self._batch_slots(fold.by, batch)
-        of_item = self._forms[fold.by].of_item
-        time, n = batch.time, batch.n
-        if n != 1 and of_item:
-            if "time" not in batch.memo:
-                batch.memo["time"] = batch.spread(time)
-            time = batch.memo["time"]
-        if rows is not None and n != 1:
-            time = time[rows]
+        form = self._forms[fold.by]
+        view = self._view(batch)
+        slots, runs, time = view.found.get(form.number) or view.slots(batch, form, self._slots[fold.by])
         read = fold.read(slots, time, self.now)
-        if rows is not None:
-            read = _averaged(read, offsets_of(np.bincount(rows, minlength=batch.m if of_item else n)))
+        if runs is not None:
+            read = _averaged(read, runs)
         out: Array = read.astype(np.float32)
-        if of_item:
+        if form.of_item:
             return out
-        return out.repeat(batch.m, axis=1) if n == 1 else out[:, batch.owner]
+        return out.repeat(view.m, axis=1) if view.n == 1 else out[:, batch.owner]
 
     def slots(self) -> dict[tuple[str, ...], Codes | Hashed]:
         """The table of slots of every key."""
@@ -259,16 +219,15 @@ class State:
     def past(self, batch: Batch, events: Sequence[str], last: int = 0) -> History:
         """What a batch's users did, of these event kinds (all when empty): the newest `last` events, 0 = all that are kept. Looked up
         once per batch, whoever asks."""
-        place = ("past", id(self), self.count, tuple(events), last)
-        if place not in batch.memo:
-            whole = ("past", id(self), self.count)
-            if whole not in batch.memo:
-                batch.memo[whole] = self.history(batch.user)
-            history: History = batch.memo[whole]
-            if events:
-                history = history.of_kinds(self.catalogue.kind_codes(tuple(events)))
-            batch.memo[place] = history.last(last)
-        found: History = batch.memo[place]
+        view, kinds = self._view(batch), tuple(events)
+        found = view.past.get((kinds, last))
+        if found is None:
+            if ((), 0) not in view.past:
+                view.past[(), 0] = self.history(batch.user)
+            found = view.past[(), 0]
+            if kinds:
+                found = found.of_kinds(self.catalogue.kind_codes(kinds))
+            found = view.past[kinds, last] = found.last(last)
         return found
 
     def read(self, aggregate: str, keys: Array, time: Array) -> Array:
