@@ -48,6 +48,7 @@ class Schema(NamedTuple):
     users: list[str]
     people: list[str]  # keys that tell people or places apart, the most telling first
     context: list[str]
+    positive: list[str]  # positive kinds that have come so far: which others will come may not be known
     others: list[str]  # kinds of events that are neither positive nor impressions, the commonest first
     shown: bool  # are there impressions?
 
@@ -89,7 +90,7 @@ class Auto:
         known = [
             *(f"item.{name}" for name in catalogue.items.columns),
             *(f"user.{name}" for name in catalogue.users.columns),
-            *catalogue.context,
+            *dict.fromkeys((*catalogue.context, *ctx.context)),
         ]
         for name in self.exclude:
             if name not in known:
@@ -110,7 +111,8 @@ class Auto:
         return Schema(
             left("item", useful(items)), left("item", shared(items))[: self.breadth], left("item", texts(items)),
             left("item", items.of_kind("vector")), left("user", useful(users)),
-            telling(segments, log, ctx, self.breadth), context, others[: self.breadth], IMPRESSION in kinds,
+            telling(segments, log, ctx, self.breadth), context,
+            [kind for kind in ctx.positive if counts[catalogue.kinds.code(kind)]], others[: self.breadth], IMPRESSION in kinds,
         )  # fmt: skip
 
 
@@ -235,8 +237,8 @@ def _rates(schema: Schema, lives: list[str], log: Log, ctx: FitContext) -> list[
     chosen = []
     entry: dict[str, Any]
     items = [f"item.{name}" for name in schema.item_keys]
-    for event in [*ctx.positive, *schema.others][:2]:
-        own = ["item", *items] if event in ctx.positive else ["item"]
+    for event in [*schema.positive, *schema.others][:2]:
+        own = ["item", *items] if event in schema.positive else ["item"]
         entry = {"type": "rate", "name": f"rate_{event}", "event": [event], "by": own, "half_life": _ends(lives)}
         chosen.append(Choice(entry, f"{event} per impression"))
     mine = ["user", *_within_budget(items, log, ctx)]
