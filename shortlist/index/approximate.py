@@ -22,7 +22,7 @@ from shortlist.core.rng import rng
 from shortlist.index import bitmap
 from shortlist.index.contract import Index, checked, checked_ids
 from shortlist.index.exact import Int8
-from shortlist.index.plan import Plan, choose
+from shortlist.index.plan import LEAST_SHARE, Plan, choose
 from shortlist.index.recall import overlap
 from shortlist.index.scan import valid
 
@@ -35,6 +35,7 @@ class Approximate(Index):
     """A structure over an exact index. Subclasses give `_learn`, `_take`, `_near`, `_arrays`, and what else they keep."""
 
     kind = ""
+    least = LEAST_SHARE  # of the vectors allowed: below, searches are exact
 
     def __init__(self, d: int, seed: int = 0) -> None:
         self.d = d
@@ -203,7 +204,7 @@ class Approximate(Index):
     # What they share.
 
     def _plan(self, k: int, allowed: int) -> Plan:
-        return choose(self.kind, self.count, k, allowed, int(self.recall.get("k", 100)))
+        return choose(self.kind, self.count, k, allowed, int(self.recall.get("k", 100)), self.least)
 
     def _answer(self, queries: Array, k: int, words: Array, effort: float, filtered: bool) -> tuple[Array, Array]:
         n, k = len(queries), max(k, 0)

@@ -184,9 +184,9 @@ def test_the_plan_is_followed() -> None:
     vectors, queries = unequal(21_000, 8, 0), unequal(6, 8, 1)
     index = make("ivf", vectors, shards=1, target=0.3, k=10)
     assert isinstance(index, Approximate)
-    few = np.arange(21_000) < 1500
+    few = np.arange(21_000) < 1000
     assert index.plan(10) == "ivf: all of 21000 vectors are allowed"
-    assert index.plan(10, few) == "int8: only 7.14% of 21000 vectors are allowed"
+    assert index.plan(10, few) == "int8: only 4.76% of 21000 vectors are allowed"
     same(index.search(queries, 10), index.search(queries, 10, how="approximate"))
     same(index.search(queries, 10, few), index.search(queries, 10, few, how="exact"))
     assert make("int8", vectors[:50], shards=2).plan(3) == "2 shards: int8: all 25 vectors"
