@@ -81,7 +81,8 @@ class Popular(Source):
             if segments[i] < 0:
                 return state.scan(overall, size, int(times[i]))
             keys = pack(np.full(len(every), segments[i]), every)
-            return state.read(apart, keys, times[i : i + 1])[0].astype(np.float32)
+            out: Array = state.read(apart, keys, times[i : i + 1])[0].astype(np.float32)
+            return out
 
         return shared_rows((segments, times), row, k, allowed, 0.0)
 

@@ -61,6 +61,7 @@ class Trending(Source):
             usual += self.prior
             now += self.prior
             now /= usual
-            return now.astype(np.float32)
+            out: Array = now.astype(np.float32)
+            return out
 
         return shared_rows((times,), row, k, allowed, 1.0)

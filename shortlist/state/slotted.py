@@ -32,6 +32,7 @@ class Slotted:
         "last.<attribute>, hour, weekday; several of them; or none",
     )
     event: tuple[str, ...] = param((), "event kinds to fold")
+    _room = 0  # slots that there is room for; no field
 
     def __post_init__(self) -> None:
         self.by, self.event = tuple(self.by), tuple(dict.fromkeys(self.event))
