@@ -7,7 +7,7 @@ of data (a header is not a row).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -316,10 +316,10 @@ def _widths(title: str, name: str, values: pl.Series) -> Iterator[Violation]:
     lengths = lists.list.len()
     usual = lengths.drop_nulls().mode().sort()
     if len(usual):
-        uneven = lengths != usual[0]
-        yield from _rows(
-            title, name, f"vector not {usual[0]} wide", uneven, lists, "all vectors need one width; null if none"
-        )
+        hint = "all vectors need one width; null if none"
+        for found in _rows(title, name, f"vector not {usual[0]} wide", lengths != usual[0], lengths, hint):
+            # A length, not the numbers: sixty characters of a long vector do not show how long it is.
+            yield replace(found, examples=tuple((row, f"{length} wide") for row, length in found.examples))
 
 
 def _comparable(values: pl.Series) -> pl.Series:

@@ -9,8 +9,11 @@ import numpy as np
 
 from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.component import hidden, param
-from shortlist.core.contracts import Feature, State
+from shortlist.core.contracts import Feature, FitContext, State
+from shortlist.core.errors import ConfigError, choices
 from shortlist.data.catalogue import NEVER, Catalogue, Table
+
+READ = ("category", "number", "moment")  # kinds of columns that are one number
 
 
 @dataclass
@@ -27,6 +30,13 @@ class Attributes(Feature):
     _blocks: dict[str, Block] = hidden({})
     # The values are those of the tables, whatever happens: requests of many moments may be asked at once.
     reads_state: ClassVar[bool] = False
+
+    def folds(self, ctx: FitContext) -> tuple[()]:
+        """Needs no aggregate. ConfigError for a column that is not there, or that says nothing in one number."""
+        place = ctx.place or "attributes"
+        for title, names, table in (("item", self.item, ctx.catalogue.items), ("user", self.user, ctx.catalogue.users)):
+            fitting([name for name in names if "*" not in names], table, READ, f"{place}.{title}")
+        return ()
 
     def compute(self, batch: Batch, state: State) -> Columns:
         """One column per attribute, length m."""
@@ -83,6 +93,15 @@ def useful(table: Table) -> list[str]:
     """Columns that a ranker can learn from: numbers, moments, and categories whose values repeat."""
     names = {*table.of_kind("number", "moment"), *groups(table)}
     return [name for name in table.columns if name in names]
+
+
+def fitting(names: list[str], table: Table, kinds: tuple[str, ...], place: str) -> None:
+    """ConfigError for a column that is not there, or of another kind."""
+    for name in names:
+        kind = table.column(name, place).kind
+        if kind not in kinds:
+            fit = choices(table.of_kind(*kinds))
+            raise ConfigError(f"{place}: {name!r} is a {kind} column; columns that may stand here: {fit}")
 
 
 def groups(table: Table, *kinds: str) -> list[str]:

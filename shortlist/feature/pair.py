@@ -10,7 +10,7 @@ from numba import njit
 from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.component import hidden, param
 from shortlist.core.contracts import Feature, FitContext, History, State
-from shortlist.feature.attributes import groups
+from shortlist.feature.attributes import fitting, groups
 
 
 @dataclass
@@ -25,8 +25,12 @@ class Pair(Feature):
     _events: tuple[str, ...] = hidden(())
 
     def folds(self, ctx: FitContext) -> tuple[()]:
-        """Needs no aggregate but remembers which kinds are positive."""
+        """Needs no aggregate but remembers which kinds are positive. ConfigError for a column that is none of categories."""
         self._events = tuple(self.event) or ctx.positive
+        place = ctx.place or "pair"
+        ctx.catalogue.kind_codes(self._events, f"{place}.event")
+        named = [name for name in self.attributes if "*" not in self.attributes]
+        fitting(named, ctx.catalogue.items, ("category", "tags"), f"{place}.attributes")
         return ()
 
     def compute(self, batch: Batch, state: State) -> Columns:

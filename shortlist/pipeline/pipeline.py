@@ -19,6 +19,7 @@ from shortlist.core.units import iso
 from shortlist.pipeline.config import Recipe
 from shortlist.pipeline.merge import given, merge
 from shortlist.pipeline.trace import Trace
+from shortlist.state.form import Form
 from shortlist.state.state import State
 
 # Candidate columns that are no features. The place on the slate is known only after the order is decided, which is what the ranker is
@@ -59,11 +60,15 @@ class Pipeline:
                 yield f"{stage}.{name}", part
 
     def folds(self, ctx: FitContext) -> list[Fold]:
-        """The aggregates that the parts read, equal ones once."""
+        """The aggregates that the parts read, equal ones once. ConfigError, with the place of the part, for a key or an event kind that
+        the data do not have."""
         needed: dict[str, Fold] = {}
         for place, part in self.parts():
             if hasattr(part, "folds"):
                 for fold in part.folds(replace(ctx, place=place)):
+                    # Here, because the state does not know whose aggregate it is, and would name that.
+                    ctx.catalogue.kind_codes(fold.kinds, place)
+                    Form(fold.by, ctx.catalogue, place)
                     needed.setdefault(fold.name, fold)
         return list(needed.values())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from shortlist.cli import main
 from shortlist.data.synthetic import world
+from shortlist.pipeline.config import read
 
 RECIPE = """
 [data]
@@ -82,6 +84,15 @@ DATA: list[tuple[str, Callable[[Path], None], str]] = [
         "time",
     ),
     ("all in milliseconds", events(pl.col("time") * 1000), "milliseconds"),
+    (
+        "vectors of uneven length",
+        items(
+            lambda table: table.with_columns(
+                look=pl.Series([[1.0, 2.0, 3.0]] * 4 + [[1.0]] + [[0.5] * 3] * (len(table) - 5))
+            )
+        ),
+        "items.look: vector not 3 wide in 1 row (row 4: 1 wide); all vectors need one width; null if none",
+    ),
     ("duplicate ids", items(lambda table: pl.concat([table, table.head(2)])), "item_id"),
     ("no item ids", items(lambda table: table.drop("item_id")), "item_id"),
     ("no events", lambda folder: (folder / "events.parquet").unlink(), "no events table"),
@@ -144,6 +155,48 @@ def test_check_refuses_what_fit_refuses(
     assert "Traceback" not in capsys.readouterr().err
 
 
+# An entry instead of the counts, and what is said of it.
+KINDS = "; the data have: impression, click, cart, purchase"
+UNKNOWN_KEY = (
+    "unknown key 'colour'; choices: item, user, last, item.<attribute>, user.<attribute>, last.<attribute>, hour, weekday, context "
+    "columns: device"
+)
+NO_UNIT = "not a duration: '30'; write a number and a unit (s, m, h, d, w), for example '2h'"
+COUNTS = 'type = "counts"'
+LIVES = [f"{hours}h" for hours in range(1, 41)]
+MANY = f'type = "counts"\nby = ["user x item x hour"]\nhalf_life = {LIVES}\n[state]\nmemory = 0.001'
+FEATURES: list[tuple[str, str, str]] = [
+    (COUNTS, f'type = "{kind}"\nevent = "clik"', f"feature.{kind}{option}: unknown event kind 'clik'{KINDS}")
+    for kind, option in (
+        ("rate", ".event"), ("pair", ".event"), ("counts", ""), ("recency", ""), ("mean", ""), ("conditional", ""), ("session", ""),
+        ("cooccurrence", ""),
+    )
+] + [
+    (COUNTS, 'type = "rate"\nover = ["impresion"]', f"feature.rate.over: unknown event kind 'impresion'{KINDS}"),
+    (COUNTS, 'type = "rate"\nname = "mine"\nby = ["colour"]', f"feature.mine: {UNKNOWN_KEY}"),
+    (COUNTS, 'type = "recency"\nby = ["user x colour"]', f"feature.recency: {UNKNOWN_KEY}"),
+    (COUNTS, 'type = "rate"\nby = ["item", "item.colour"]', "feature.rate: unknown column 'colour'; columns: available_from, "),
+    (COUNTS, 'type = "mean"\nby = ["user.age x item"]', "feature.mean: unknown column 'age'; columns: age_group, country"),
+    (COUNTS, 'type = "conditional"\nsegment = ["user.age"]', "feature.conditional: unknown column 'age'; columns: age_group, country"),
+    (COUNTS, 'type = "conditional"\nwhat = "user"', "feature.conditional.what: 'user' is not of the item; choices: item, item.<attr"),
+    (COUNTS, 'type = "rate"\nby = ["item.price"]', "key 'item.price' is a number column; columns that may be keys: category, tags, title"),
+    (COUNTS, 'type = "rate"\nhold = "30m"\nlag = "1d"', "feature.rate: hold and lag are two ways to look away; give one of them"),
+    (COUNTS, 'type = "pair"\nattributes = ["colour"]', "feature.pair.attributes: unknown column 'colour'; columns: available_from, "),
+    (COUNTS, 'type = "pair"\nattributes = ["price"]', "feature.pair.attributes: 'price' is a number column; columns that may stand here: category, tags, title"),
+    (COUNTS, 'type = "attributes"\nitem = ["tags"]', "feature.attributes.item: 'tags' is a tags column; columns that may stand here: available_from, "),
+    (COUNTS, 'type = "attributes"\nuser = ["age"]', "feature.attributes.user: unknown column 'age'; columns: age_group, country"),
+    (COUNTS, 'type = "cooccurrence"\nnorm = ["pmi"]', "feature.cooccurrence.norm: 'pmi' is not a measure; choices: npmi, lift, "),
+    (COUNTS, 'type = "auto"\nexclude = ["item.colour"]', "feature.auto.exclude: no column 'item.colour'; choices: item.available_from, "),
+    (COUNTS, 'type = "auto"\nfamilies = ["trees"]', "feature.auto.families: 'trees' is not proposed for these data; choices: "),
+    *((COUNTS, f'type = "{kind}"\n{option} = {value}', f"feature[0].{option}: {NO_UNIT}") for kind, option, value in (
+        ("rate", "half_life", '["1d", "30"]'), ("rate", "hold", '"30"'), ("rate", "lag", '"30"'), ("session", "gap", '"30"'),
+        ("conditional", "half_life", '"30"'), ("cooccurrence", "within", '"30"'), ("auto", "half_life", '["30"]'),
+    )),
+    (
+        COUNTS, MANY,
+        "more than the 1 MB allowed; the key 'user x item x hour' alone may have ",
+    ),
+]  # fmt: skip
 RECIPES: list[tuple[str, str, str]] = [
     (
         'type = "popular"',
@@ -180,6 +233,7 @@ RECIPES: list[tuple[str, str, str]] = [
     ('positive = ["click"]', 'positive = ["sale"]', "data.positive: unknown event kind 'sale'; the data have: "),
     ('positive = ["click"]', 'context = ["divice"]', "data.context: no event column 'divice'; columns: "),
     ('type = "counts"', 'type = "counts"\nby = ["item.colour"]', "unknown column 'colour'; columns: "),
+    *FEATURES,
     ('type = "linear"', 'type = "linear"\nl2 = -1.0', "ranker[0].l2: -1.0 is out of range [0.0, ]"),
     ("[data]", "[data", "recipe.toml: not valid TOML"),
 ]
@@ -204,6 +258,41 @@ def test_bad_recipes_are_not_fitted_either(
     """But for `test`: a fit learns from all there is, so where the test would begin does not matter to it."""
     bad_recipe(shop, old, new)
     assert said in refused("fit", shop, capsys)
+
+
+@pytest.mark.parametrize(("old", "new", "said"), FEATURES, ids=[new for _, new, _ in FEATURES])
+def test_bad_features_are_not_listed_either(
+    shop: Path, old: str, new: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`features` takes no --out."""
+    bad_recipe(shop, old, new)
+    assert main.run(["features", str(shop / "recipe.toml"), "--data", str(shop)]) == 2
+    shown, err = capsys.readouterr()
+    assert shown == ""
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_the_memory_a_key_would_need_is_told(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By how much, of which key, and what can be done; with a coarser key it runs."""
+    bad_recipe(shop, COUNTS, MANY)
+    line = refused("fit", shop, capsys)
+    assert re.search(
+        r"the aggregates may need \d+ MB, .* may have [\d,]+ values and need \d+ MB for 1 aggregates: choose a coarser",
+        line,
+    )
+    allowed = ["--set", "feature.counts.by=['user.country x item x hour']", "--out", str(shop.parent / "out")]
+    assert main.run(["fit", str(shop / "recipe.toml"), "--data", str(shop), *allowed]) == 0
+
+
+@pytest.mark.parametrize("event", ['"click"', '["click"]'])
+def test_one_kind_may_stand_as_it_is(shop: Path, event: str) -> None:
+    """event = "click" is event = ["click"]."""
+    text = RECIPE.replace(COUNTS, f'type = "rate"\nevent = {event}\nover = "impression"')
+    (shop / "recipe.toml").write_text(text)
+    (part,) = read(shop / "recipe.toml").features.values()
+    assert (part.event, part.over) == (("click",), ("impression",))
+    assert main.run(["fit", str(shop / "recipe.toml"), "--data", str(shop), "--out", str(shop.parent / "out")]) == 0
 
 
 def test_a_label_window_without_positives(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

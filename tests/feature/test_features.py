@@ -174,7 +174,7 @@ def test_attributes() -> None:
 def test_attributes_by_name() -> None:
     """Only what is named; a column that is not there is one line."""
     assert set(computed(Attributes(item=["price"], user=[]))) == {"item.price"}
-    with pytest.raises(ConfigError, match=r"feature.attributes.item: unknown column 'colour'; columns: category"):
+    with pytest.raises(ConfigError, match=r"^attributes.item: unknown column 'colour'; columns: category"):
         computed(Attributes(item=["colour"]))
 
 
