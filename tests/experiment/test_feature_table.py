@@ -156,15 +156,22 @@ def test_memory_adds_up(found: Features, fitted: Fitted) -> None:
     for name, fold in fitted.state.folds.items():
         assert rows[name]["bytes"] == fold.bytes() > 0
     log = fitted.data.log.slice(0, fitted.replay.position)
-    pairs = [name for name, fold in fitted.state.folds.items() if fold.by == ("user", "item.category")]
-    assert len(pairs) == 1
-    kinds = fitted.data.catalogue.kind_codes(fitted.state.folds[pairs[0]].kinds)
-    category = fitted.data.catalogue.items.column("category").values
+    pairs = [name for name, fold in fitted.state.folds.items() if len(fold.by) == 2 and "item.tags" not in fold.by]
+    assert pairs, "auto proposes no key of two columns: nothing is compared"
+    catalogue, fold = fitted.data.catalogue, fitted.state.folds[pairs[0]]
+    parts = []
+    for name in fold.by:
+        title, _, attribute = name.partition(".")
+        codes = log.columns[title]
+        table = catalogue.items if title == "item" else catalogue.users
+        parts.append(table.values(attribute, codes).tolist() if attribute else codes.tolist())
+    kinds = catalogue.kind_codes(fold.kinds)
     keys = {
-        (int(user), int(category[item]))
-        for user, item, kind in zip(log.user, log.item, log.kind, strict=True)
-        if kind in kinds and category[item] >= 0
+        (one, other)
+        for one, other, kind in zip(*parts, log.kind, strict=True)
+        if kind in kinds and one >= 0 and other >= 0
     }
+    assert len(keys) > 10
     assert rows[pairs[0]]["slots"] == len(keys)
     users, items = len(fitted.data.catalogue.users), len(fitted.data.catalogue.items)
     total = sum(row["kb"] for row in found.memory) + found.totals["history_kb"]
