@@ -161,7 +161,7 @@ def _answered(fitted: Fitted, requests: Requests, split: Split, progress: Callab
     training = recipe.timeline.training(data, split)
     for first, last, batch in batches(
         replay, requests, data, recipe.data.context, recipe.pipeline.chunk, progress, f"test {iso(split.cut)}",
-        recipe.state.freeze,
+        recipe.state.freeze, recipe.state.refresh,
     ):  # fmt: skip
         trace = Trace(seconds=seconds, whole=False)
         answer = pipeline.recommend(batch, replay.state, most, trace)

@@ -168,6 +168,7 @@ def _advanced(fitted: Fitted, split: Split) -> Replay:
     else:
         replay.to(len(replay.log))
         replay.position = split.start  # as the whole log counts, like the requests of the split
+    replay.since = split.cut
     return replay
 
 
@@ -284,7 +285,7 @@ def _frames(
     sampled: list[Batch] = []
     for first, last, batch in batches(
         replay, requests, fitted.data, recipe.data.context, recipe.pipeline.chunk, fitted.ctx.progress, title,
-        recipe.state.freeze,
+        recipe.state.freeze, recipe.state.refresh,
     ):  # fmt: skip
         pool = pipeline.retrieve(batch, replay.state)
         targets = np.diff(requests.offsets[first : last + 1])

@@ -63,7 +63,15 @@ def featured(
     parts: list[Batch] = []
     begin = 0
     for first, last, batch in batches(
-        replay, asked, data, recipe.data.context, recipe.pipeline.chunk, progress, title, recipe.state.freeze
+        replay,
+        asked,
+        data,
+        recipe.data.context,
+        recipe.pipeline.chunk,
+        progress,
+        title,
+        recipe.state.freeze,
+        recipe.state.refresh,
     ):
         pool = pipeline.retrieve(batch, replay.state, trace)
         if pipeline.rankers:

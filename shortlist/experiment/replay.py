@@ -10,6 +10,7 @@ import numpy as np
 
 from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.contracts import silent
+from shortlist.core.units import seconds
 from shortlist.data.dataset import Dataset
 from shortlist.data.log import Log
 from shortlist.data.timeline import Requests
@@ -23,6 +24,7 @@ class Replay:
         self.log = log
         self.state = state
         self.position = 0
+        self.since = 0  # unix seconds: where the window began that is being asked about
 
     def to(self, position: int) -> None:
         """Fold in the events below a log position. ValueError for one that lies behind: the state would know too much."""
@@ -42,21 +44,35 @@ def batches(
     progress: Callable[..., Iterable[Any]] = silent,
     title: str = "requests",
     freeze: bool = False,
+    refresh: str = "",
 ) -> Iterator[tuple[int, int, Batch]]:
     """The requests in log order, as batches (first, last, batch) of at most `chunk` that are asked at one log position, with their
     candidates where these are given. Before each batch is handed out, the state has folded in exactly the events before that
-    position; with freeze it stays where it is, and requests of any position go together."""
-    edges = _edges(np.zeros(len(requests), dtype=np.int64) if freeze else requests.position, chunk)
+    position; with freeze it stays where the window began, or catches up every `refresh` since then, and requests of any position in
+    between go together."""
+    positions = _held(replay, requests, refresh) if freeze else requests.position
+    edges = _edges(positions, chunk)
     steps = list(itertools.pairwise(edges))
     every = asked(requests, 0, len(requests), data, context)  # at once: most batches are of one request
     names = list(every.req)
     for first, last in progress(steps, title, len(steps)):
-        if not freeze:
-            replay.to(int(requests.position[first]))
+        replay.to(int(positions[first]))
         req = {name: every.req[name][first:last] for name in names}
         start, stop = every.offsets[first], every.offsets[last]
         cand = {name: column[start:stop] for name, column in every.cand.items()}
         yield first, last, Batch(req, every.offsets[first : last + 1] - start, cand)
+
+
+def _held(replay: Replay, requests: Requests, refresh: str) -> Array:
+    """(n,) log positions of the last catching up before each request, never behind where the replay stands."""
+    if not refresh:
+        return np.full(len(requests), replay.position, dtype=np.int64)
+    length = int(seconds(refresh))
+    moments = replay.since + (requests.time - replay.since) // length * length
+    caught_up = np.searchsorted(replay.log.time, moments, side="left")
+    # Never more than the request may know, and a late request does not turn the state back.
+    positions = np.maximum(np.minimum(caught_up, requests.position), replay.position)
+    return np.maximum.accumulate(positions).astype(np.int64)
 
 
 def _edges(positions: Array, chunk: int) -> list[int]:

@@ -25,7 +25,7 @@ EVENTS = 500  # that a half-life must hold over all items together: fewer are no
 WORDS = 2.0  # mean words of a column of texts
 RARE = 0.005  # share of the events that a kind must have
 SEGMENT = 200  # values that a segment of people may have
-PER_USER = 300  # bytes per user that a key of user and item may take
+PER_USER = 400  # bytes per user that a key of user and item may take
 LEAST = 0.002  # nats that a segment must tell about the item
 SAMPLE = 300_000  # newest events that segments are judged on
 TOP = 500  # items that they are judged on
@@ -158,14 +158,14 @@ def shared(table: Table) -> list[str]:
 
 
 def ladder(log: Log, ctx: FitContext, most: int = 5) -> list[str]:
-    """Half-lives, evenly spread in the logarithm: the shortest holds EVENTS positive events, the longest a third of the log."""
+    """Half-lives, evenly spread in the logarithm: the shortest holds EVENTS positive events, the longest is no longer than the log."""
     times = log.of_kinds(ctx.kinds(())).time
     if len(times) < 2:
         return ["1d"]
     # The newest half of the events: some logs begin with a trickle, or with made-up times.
     newest = times[len(times) // 2 :]
     span = max(int(newest[-1] - newest[0]), 1)
-    short, long = EVENTS * span / len(newest), max(int(times[-1] - times[0]) / 3, 2 * EVENTS * span / len(newest))
+    short, long = EVENTS * span / len(newest), max(int(times[-1] - times[0]), 2 * EVENTS * span / len(newest))
     rungs = [life for life in LADDER if short <= seconds(life) <= long] or [
         min(LADDER, key=lambda life: abs(seconds(life) - short))
     ]
@@ -239,16 +239,33 @@ def _rates(schema: Schema, lives: list[str], log: Log, ctx: FitContext) -> list[
     items = [f"item.{name}" for name in schema.item_keys]
     for event in [*schema.positive, *schema.others][:2]:
         own = ["item", *items] if event in schema.positive else ["item"]
-        entry = {"type": "rate", "name": f"rate_{event}", "event": [event], "by": own, "half_life": _ends(lives)}
+        entry = {
+            "type": "rate",
+            "name": f"rate_{event}",
+            "event": [event],
+            "by": own,
+            "half_life": _ends(lives),
+            "total": True,
+        }
         chosen.append(Choice(entry, f"{event} per impression"))
-    mine = ["user", *_within_budget(items, log, ctx)]
-    entry = {"type": "rate", "name": "rate_user", "by": mine, "half_life": [lives[-1]], "hold": "30m", "prior": 5.0}
+    places = [name for name in schema.context if name in ctx.catalogue.context][: len(schema.item_keys) or 1]
+    mine = ["user", *_within_budget([*places, *items], log, ctx)]
+    entry = {
+        "type": "rate",
+        "name": "rate_user",
+        "by": mine,
+        "half_life": [lives[-1]],
+        "total": True,
+        "hold": "30m",
+        "prior": 5.0,
+    }
     why = "the user's own rate without the running visit: live, it orders his candidates the wrong way round"
     chosen.append(Choice(entry, why))
-    if schema.people:
-        people = [f"{name} x item" for name in schema.people]
-        entry = {"type": "rate", "name": "rate_people", "by": people, "half_life": [lives[-1]]}
-        chosen.append(Choice(entry, "the item's rate among people like this one"))
+    segments = list(dict.fromkeys([*places, *schema.people]))
+    if segments:
+        among = [*places, *(f"{name} x item" for name in segments)]
+        entry = {"type": "rate", "name": "rate_people", "by": among, "half_life": [lives[-1]]}
+        chosen.append(Choice(entry, "the item's rate among people, or in places, like this one"))
     return chosen
 
 
@@ -257,7 +274,7 @@ def _within_budget(keys: list[str], log: Log, ctx: FitContext) -> list[str]:
     fit = []
     for key in keys:
         form = Form(("user", key), ctx.catalogue, "auto")
-        met, _ = form.keys({"user": log.user, "item": log.item}, {}, log.time, len(log))
+        met, _ = form.keys({"user": log.user, "item": log.item}, log.columns, log.time, len(log))
         slots = len(np.unique(met[met >= 0]))
         if slots * (PLACE + 64) <= PER_USER * max(len(np.unique(log.user)), 1):
             fit.append(f"user x {key}")
