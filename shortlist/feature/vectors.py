@@ -18,7 +18,7 @@ class Vectors(Compared):
     """`<name>/item/0` ... of the candidate and `<name>/user/0` ... of the history, folded in as for `similarity`. NaN where there is none;
     an origin of fewer dimensions than `dim` leaves the rest NaN, so that the columns are the same at every cut-off. Of `als`
     and `svd` only the subspace is determined, so a number means something within one fit: train and serve with the same
-    (`timeline.refit = "never"`) or prefer `similarity`, which no rotation changes."""
+    (`timeline.refit = "first"`) or prefer `similarity`, which no rotation changes."""
 
     vectors: str = param("svd", "where the vectors come from: svd, als, content, text or item.<vector column>")
     dim: int = param(16, "how many numbers of each; of a given column the first so many", low=1, high=1024)
