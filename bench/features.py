@@ -78,9 +78,11 @@ def pools(setting: Setting, size: int, count: int) -> Array:
 def requests(setting: Setting, pool: int, count: int) -> dict[str, Any]:
     """Microseconds per family: medians over requests that are asked one at a time, each at its own event."""
     stop = min(setting.split.stop, len(setting.data.log))
-    rows = np.linspace(setting.split.start, setting.split.start + (stop - setting.split.start) // 10, count + 50).astype(int)
+    first = setting.split.start
+    rows = np.linspace(first, first + (stop - first) // 10, count + 50).astype(int)
     candidates = pools(setting, pool, 64)
-    whole, families = [], {name: [] for name in setting.pipeline.features}  # type: dict[str, Any]
+    whole: list[float] = []
+    families: dict[str, list[float]] = {name: [] for name in setting.pipeline.features}
     for i, row in enumerate(rows):
         setting.replay.to(int(row))
         batch = setting.asked(int(row), candidates[i % len(candidates)])

@@ -27,7 +27,8 @@ class Batch:
     req: Columns
     offsets: Array
     cand: Columns = field(default_factory=dict)
-    memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)  # what a state looked up for it
+    # What a state looked up for it.
+    memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, user: Array, time: Array, **context: Array) -> Batch:

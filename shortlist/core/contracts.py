@@ -124,14 +124,14 @@ class State(Protocol):
 
     def apply(self, events: Columns) -> None: ...  # the ONE way forward, offline and online
     def history(self, users: Array, last: int = 0) -> History: ...  # ragged; newest last
-    def past(self, batch: Batch, events: Sequence[str], last: int = 0) -> History: ...  # of a batch's users, once per batch
+    def past(self, batch: Batch, events: Sequence[str], last: int = 0) -> History: ...  # once per batch
     def fold(self, aggregate: str) -> Fold: ...  # for folds with more to say than their readings
     def values(self, aggregate: str, batch: Batch) -> Array: ...  # (readings, m) float32, of a batch's candidates
     def read(self, aggregate: str, keys: Array, time: Array) -> Array: ...  # (readings, r) float64
     def scan(self, aggregate: str, size: int, time: int) -> Array: ...  # of all codes below size, at one moment
     def keys(self, by: Sequence[str], batch: Batch) -> Array: ...
     def seen(self, items: Array) -> Array: ...  # bool: has any event named this item?
-    def known(self, name: str, codes: Array) -> Array: ...  # users or context values, -1 for what nothing has brought yet
+    def known(self, name: str, codes: Array) -> Array: ...  # -1 for what nothing has brought yet
 
 
 class Fold(Protocol):

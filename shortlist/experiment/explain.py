@@ -323,7 +323,8 @@ def _witnessed(
     memory = recipe.state
     # Other folds of the same key take part, because all of them decide which keys a full table forgets.
     same = [other for other in pipeline.folds(ctx) if other.by == fold.by]
-    events = recipe.state.events or [str(name) for name in data.catalogue.kinds.series() if name != recipe.data.impression]
+    kinds = [str(name) for name in data.catalogue.kinds.series()]
+    events = recipe.state.events or [name for name in kinds if name != recipe.data.impression]
     state = State(data.catalogue, [*same, witness], history=1, history_events=events, keys=memory.keys)
     known = data.log.slice(0, data.log.position(int(batch.time[0])))
     if len(known):

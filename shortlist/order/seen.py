@@ -9,7 +9,7 @@ from shortlist.core.batch import Array, Batch
 from shortlist.core.component import fitted, param
 from shortlist.core.contracts import Filter, FitContext, History, Mask, State
 from shortlist.core.errors import ConfigError
-from shortlist.core.rows import member, offsets_of
+from shortlist.core.rows import member
 from shortlist.core.units import seconds
 
 

@@ -51,7 +51,9 @@ class Memory:
         "requests of their own time see the state as of their window's start, in training and test alike: what live state is worth",
     )
     refresh: str = param(
-        "", 'with freeze: how often the state catches up within a window, counted from its start; "" = never', duration=True
+        "",
+        'with freeze: how often the state catches up within a window, counted from its start; "" = never',
+        duration=True,
     )
 
 

@@ -94,22 +94,27 @@ def test_progress_sees_every_batch() -> None:
     assert seen == [("a title", 3)]
 
 
-@pytest.mark.parametrize("hours", [0, 1, 2])
-def test_a_frozen_state_catches_up_at_whole_lengths(hours: int) -> None:
+@pytest.mark.parametrize("minutes", [0, 5, 20])
+def test_a_frozen_state_catches_up_at_whole_lengths(minutes: int) -> None:
     """With freeze the state stays where the window began; with refresh it knows what came before the last whole length."""
     start = 40
-    some = requests([start + 3 * i for i in range(20)])
-    replay = Replay(DATA.log, State(DATA.catalogue))
+    some = requests([start + 12 * i for i in range(20)])  # over some hours
+    replay = Replay(DATA.log, State(DATA.catalogue, [Count(("item",))]))
     replay.to(start)
     replay.since = int(DATA.log.time[start])
     met: list[int] = []
-    for first, last, batch in batches(replay, some, DATA, [], 7, freeze=True, refresh=f"{hours}h" if hours else ""):
+    refresh = f"{minutes}m" if minutes else ""
+    for first, last, batch in batches(replay, some, DATA, [], 7, freeze=True, refresh=refresh):
         met += [replay.position] * (last - first)
+        assert last - first <= 7
+        assert replay.state.count == replay.position
         assert batch.time.tolist() == some.time[first:last].tolist()
     expected = []
     for time, own in zip(some.time.tolist(), some.position.tolist(), strict=True):
-        moment = replay.since + (time - replay.since) // (hours * 3600) * hours * 3600 if hours else replay.since
-        known = sum(each < moment for each in DATA.log.time.tolist()) if hours else start
+        known = start
+        if minutes:
+            moment = replay.since + (time - replay.since) // (minutes * 60) * minutes * 60
+            known = sum(each < moment for each in DATA.log.time.tolist())
         expected.append(max(min(known, own), start))
     assert met == expected
-    assert (len(set(met)) > 1) == bool(hours)
+    assert (len(set(met)) > 3) == bool(minutes)

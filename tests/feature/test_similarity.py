@@ -115,7 +115,7 @@ def test_als() -> None:
         (Text(dim=100, columns=["title", "tags"], grams=3), None),
         (Text(dim=100), lambda table: content.matrix(table, [], ["title"])),
     ],
-    ids=str,
+    ids=["content", "text", "grams of two columns", "words of one column"],
 )
 def test_what_items_are(part: Any, rows: Any) -> None:
     """All directions kept, cosines are those of the TF-IDF rows; inner products are with the weighted mean of the history."""
