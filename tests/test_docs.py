@@ -69,6 +69,14 @@ def test_the_reference_names_every_part_and_option() -> None:
         assert field.name in text or f"{field.name.removesuffix('s')}" in text
 
 
+def test_the_readme_names_every_part() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    text = "\n".join(line for line in lines if line.startswith("|"))
+    for kind in KINDS:
+        for name in names(kind):
+            assert re.search(rf"\b{name}\b", text), f"README.md does not name {kind} {name}"
+
+
 def test_every_command_is_described() -> None:
     commands = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     for name in main.COMMANDS:
