@@ -40,7 +40,8 @@ class Attributes(Feature):
 
     def compute(self, batch: Batch, state: State) -> Columns:
         """One column per attribute, length m."""
-        columns = self._block("item", self.item, state.catalogue.items).read(batch.item, batch.spread(batch.time))
+        items = self._block("item", self.item, state.catalogue.items)
+        columns = items.read(batch.item, batch.spread(batch.time) if items.moments and batch.n > 1 else batch.time)
         same = self._block("user", self.user, state.catalogue.users).read(batch.user, batch.time)
         for name in self.context:
             empty = np.full(batch.n, -1, dtype=np.int32)
@@ -61,6 +62,7 @@ class Block:
     def __init__(self, title: str, names: list[str], table: Table) -> None:
         self.table, self.version = table, table.version
         columns = {name: table.column(name, f"feature.attributes.{title}") for name in names}
+        self.moments = any(column.kind == "moment" for column in columns.values())
         self.labels = [f"{title}.{name}{':age' if column.kind == 'moment' else ''}" for name, column in columns.items()]
         self.parts: list[tuple[bool, list[str], Array]] = []  # moments?, labels, (columns, rows) values
         for kind in dict.fromkeys(column.kind for column in columns.values()):

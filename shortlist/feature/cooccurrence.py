@@ -99,11 +99,16 @@ class Cooccurrence(Feature):
 
     def _weights(self, history: History, state: State) -> Array:
         """(events,) float64 weight of every event looked at."""
-        table = np.ones(128)
-        for kind, weight in self.weights.items():
-            table[state.catalogue.kind_codes([kind])[0]] = weight
-        place = np.repeat(history.offsets[1:], np.diff(history.offsets)) - 1 - np.arange(history.offsets[-1])
-        made: Array = table[history.kinds] * self.recency**place
+        if len(history.offsets) == 2:
+            place = np.arange(history.offsets[1] - 1, -1, -1)
+        else:
+            place = np.repeat(history.offsets[1:], np.diff(history.offsets)) - 1 - np.arange(history.offsets[-1])
+        made: Array = self.recency**place
+        if self.weights:
+            table = np.ones(128)
+            for kind, weight in self.weights.items():
+                table[state.catalogue.kind_codes([kind])[0]] = weight
+            made = table[history.kinds] * made
         return made
 
     def _columns(self, name: str, found: Array, batch: Batch, history: History) -> Columns:

@@ -10,7 +10,7 @@ from numba import njit
 from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.component import hidden, param
 from shortlist.core.contracts import Feature, FitContext, History, State
-from shortlist.feature.attributes import fitting, groups
+from shortlist.feature.attributes import fitting, groups, spread
 
 
 @dataclass
@@ -40,17 +40,18 @@ class Pair(Feature):
         idle = np.full(batch.n, np.nan, dtype=np.float32)
         some = length > 0
         idle[some] = np.maximum(batch.time[some] - history.times[history.offsets[1:][some] - 1], 0)
-        columns: Columns = {"history/length": batch.spread(length), "history/since": batch.spread(idle)}
+        columns = spread({"history/length": length, "history/since": idle}, batch)
         time = np.ascontiguousarray(batch.time)
-        count, since, steps = _same(batch.offsets, time, batch.item, history.offsets, history.times, history.items)
-        columns |= {"pair/count": count, "pair/since": since, "pair/steps": steps}
+        own = np.full((3, batch.m), np.nan, dtype=np.float32)
+        _same(batch.offsets, time, batch.item, history.offsets, history.times, history.items, own)
+        columns.update(zip(("pair/count", "pair/since", "pair/steps"), own, strict=True))
         table = state.catalogue.items
         known = groups(table, "category", "tags") if "*" in self.attributes else self.attributes
         single = [name for name in known if table.column(name, "feature.pair").kind == "category"]
         made: dict[str, Array] = {}
         if single:
             codes, past = (
-                np.stack([table.columns[name].values[items] for name in single])
+                np.array([table.columns[name].values[items] for name in single])
                 for items in (batch.item, history.items)
             )
             width = int(max(codes.max(initial=-1), past.max(initial=-1))) + 1
@@ -80,23 +81,21 @@ def _affinity(
 
 @njit(cache=True, nogil=True)
 def _same(
-    owners: Array, time: Array, items: Array, past: Array, past_times: Array, past_items: Array
-) -> tuple[Array, Array, Array]:
-    """Per candidate row: how often its item is in the request's history, seconds and events since the last time."""
-    count = np.zeros(len(items), dtype=np.float32)
-    since = np.full(len(items), np.nan, dtype=np.float32)
-    steps = np.full(len(items), np.nan, dtype=np.float32)
+    owners: Array, time: Array, items: Array, past: Array, past_times: Array, past_items: Array, out: Array
+) -> None:
+    """Per candidate row: how often its item is in the request's history, seconds and events since the last time, into `out` (3, m),
+    which comes full of NaN."""
     for i in range(len(owners) - 1):
         for row in range(owners[i], owners[i + 1]):
             newest = -1
+            out[0, row] = 0.0
             for j in range(past[i], past[i + 1]):  # histories are short: a scan beats a table of the catalogue's size
                 if past_items[j] == items[row]:
-                    count[row] += np.float32(1.0)
+                    out[0, row] += np.float32(1.0)
                     newest = j
             if newest >= 0:
-                since[row] = max(time[i] - past_times[newest], 0)
-                steps[row] = past[i + 1] - newest
-    return count, since, steps
+                out[1, row] = max(time[i] - past_times[newest], 0)
+                out[2, row] = past[i + 1] - newest
 
 
 @njit(cache=True, nogil=True)
