@@ -30,12 +30,7 @@ def test_examples_run(page: Path, tmp_path: Path) -> None:
     code = "\n\n".join(blocks(page, "python"))
     script = tmp_path / "example.py"
     script.write_text(code, encoding="utf-8")
-    environment = {
-        "PYTHONPATH": str(ROOT),
-        "PATH": "/usr/bin:/bin",
-        "HOME": str(tmp_path),
-        "NUMBA_CACHE_DIR": str(tmp_path),
-    }
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     command = [sys.executable, "-W", "error", str(script)]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -80,6 +80,17 @@ def test_as_json_and_frozen(shop: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert again.pipeline.pool == 20
 
 
+def test_the_recipe_of_the_demo(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By its bare name, on a small shop: every family of it has columns, and all columns have a line."""
+    small = ["--set", "ranker.catboost.iterations=10", "--set", "train.requests=60", "--set", "timeline.window=1d"]
+    assert main.run(["features", "demo", "--data", str(shop), "--json", *small]) == 0
+    told = json.loads(capsys.readouterr().out)
+    families = {row["family"] for row in told["columns"]}
+    assert {"attributes", "counts", "shown", "recency", "pair"} < families
+    assert {"score_popular_6h", "score_ease", "impression/item/1d"} < {row["column"] for row in told["columns"]}
+    assert told["chosen"] == []
+
+
 def test_one_value(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["--explain", "item.category", "--user", "u00003", "--item", "i00007", "--time", iso(START + 600_000)]
     assert features(shop, *asked, "--json") == 0

@@ -116,6 +116,11 @@ def test_a_recipe_sets_every_option() -> None:
     assert build("order", config(made())) == made()
 
 
+def test_one_text_may_stand_for_a_list_of_one() -> None:
+    assert made(lives="1h", names="ab") == made(lives=["1h"], names=["ab"])
+    assert made(names="").names == [""]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -139,9 +144,10 @@ def test_a_recipe_sets_every_option() -> None:
             {"lives": ["1h", "2"]},
             "lives: not a duration: '2'; write a number and a unit (s, m, h, d, w), for example '2h'",
         ),
-        ({"lives": "1h"}, "lives: expected tuple[str, ...], got str '1h'"),
+        ({"lives": "2"}, "lives: not a duration: '2'; write a number and a unit (s, m, h, d, w), for example '2h'"),
+        ({"lives": 3}, "lives: expected tuple[str, ...], got int 3"),
         ({"names": ["a", 2]}, "names[1]: expected str, got int 2"),
-        ({"names": "a"}, "names: expected list[str], got str 'a'"),
+        ({"names": True}, "names: expected list[str], got bool True"),
         ({"by": [1]}, "by: expected dict[str, int], got list [1]"),
         ({"half": "2"}, "half: expected float | None, got str '2'"),
         ({"flag": 1}, "flag: expected bool, got int 1"),
