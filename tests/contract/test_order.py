@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from shortlist.core.component import names
 from shortlist.order.available import Available
 from shortlist.order.boost import Boost
 from shortlist.order.cap import Cap
@@ -44,3 +45,9 @@ class TestMmr(RuleSuite):
 class TestTop(RuleSuite):
     def part(self) -> Any:
         return Top(k=4)
+
+
+def test_every_filter_and_rule_is_tested() -> None:
+    """A new one needs its class here."""
+    suites = [suite for name, suite in globals().items() if name.startswith("Test")]
+    assert set(names("order")) == {type(suite().part()).__module__.rpartition(".")[2] for suite in suites}

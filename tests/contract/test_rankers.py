@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from shortlist.core.component import names
 from shortlist.rank.catboost import Catboost
 from shortlist.rank.linear import Linear
 from shortlist.testing.conformance import RankerSuite
@@ -15,3 +16,9 @@ class TestLinear(RankerSuite):
 class TestCatboost(RankerSuite):
     def part(self) -> Any:
         return Catboost(iterations=40)
+
+
+def test_every_ranker_is_tested() -> None:
+    """A new one needs its class here."""
+    suites = [suite for name, suite in globals().items() if name.startswith("Test")]
+    assert set(names("rank")) == {type(suite().part()).__module__.rpartition(".")[2] for suite in suites}
