@@ -26,6 +26,7 @@ from shortlist.core.rng import rng
 from shortlist.data.catalogue import Catalogue, Table, category
 from shortlist.data.dataset import Dataset, read
 from shortlist.data.vocabulary import Vocabulary
+from shortlist.experiment.features import settled
 from shortlist.experiment.fit import context_of
 from shortlist.pipeline.config import read as read_recipe
 from shortlist.pipeline.pipeline import Pipeline
@@ -78,8 +79,8 @@ def others() -> dict[str, Callable[[], Fold]]:
 
 
 def of_recipe(data: Dataset) -> dict[str, Callable[[], Fold]]:
-    """Every aggregate that recipes/globo.toml asks for."""
-    recipe = read_recipe(Path(__file__).parents[1] / "recipes" / "globo.toml")
+    """Every aggregate that recipes/globo.toml asks for, once its `auto` has chosen."""
+    recipe, _ = settled(read_recipe(Path(__file__).parents[1] / "recipes" / "globo.toml"), data)
     folds = Pipeline.of(recipe).folds(context_of(recipe, data, 0))
     return {fold.name: partial(build, "state.fold", config(fold)) for fold in folds}
 
