@@ -222,12 +222,14 @@ class State:
         view, kinds = self._view(batch), tuple(events)
         found = view.past.get((kinds, last))
         if found is None:
-            if ((), 0) not in view.past:
-                view.past[(), 0] = self.history(batch.user)
-            found = view.past[(), 0]
-            if kinds:
-                found = found.of_kinds(self.catalogue.kind_codes(kinds))
-            found = view.past[kinds, last] = found.last(last)
+            whole = view.past.get((kinds, 0))
+            if whole is None:
+                if ((), 0) not in view.past:
+                    view.past[(), 0] = self.history(batch.user)
+                whole = view.past[(), 0]
+                keep = self._of_kinds(whole.kinds, kinds)
+                whole = view.past[kinds, 0] = whole if keep is None else whole.where(keep)
+            found = view.past[kinds, last] = whole.last(last)
         return found
 
     def read(self, aggregate: str, keys: Array, time: Array) -> Array:
