@@ -17,7 +17,7 @@ MIXER = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: Fibonacci hashing
 @dataclass
 class Distinct(Slotted):
     """Definition: the number of different codes of column `of` among the key's events, exact as long as the pairs (key, code) fit
-    into a table of `pairs`. When a new pair finds it full, the eighth part that was longest without an event goes, and is
+    into a table of `pairs`. When a new pair finds it full, the sixteenth part that was longest without an event goes, and is
     counted in `evicted`; such a pair is counted once more should it come again.
 
     Memory besides the slots': 32 to 64 bytes a pair."""
