@@ -42,11 +42,11 @@ class Attributes(Feature):
         """One column per attribute, length m."""
         items = self._block("item", self.item, state.catalogue.items)
         columns = items.read(batch.item, batch.spread(batch.time) if items.moments and batch.n > 1 else batch.time)
-        same = self._block("user", self.user, state.catalogue.users).read(batch.user, batch.time)
-        for name in self.context:
+        columns |= self._block("user", self.user, state.catalogue.users).read(batch.user, batch.time, batch)
+        if self.context:
             empty = np.full(batch.n, -1, dtype=np.int32)
-            same[f"context.{name}"] = batch.req.get(name, empty)
-        return columns | spread(same, batch)
+            columns |= spread({f"context.{name}": batch.req.get(name, empty) for name in self.context}, batch)
+        return columns
 
     def _block(self, title: str, wanted: list[str], table: Table) -> Block:
         block = self._blocks.get(title)
@@ -70,13 +70,16 @@ class Block:
             values = np.stack([column.values for column in columns.values() if column.kind == kind])
             self.parts.append((kind == "moment", own, values))
 
-    def read(self, codes: Array, time: Array) -> Columns:
-        """The columns of these codes; moments as ages at these times."""
+    def read(self, codes: Array, time: Array, batch: Batch | None = None) -> Columns:
+        """The columns of these codes; moments as ages at these times. batch: the codes are of its requests, the columns to be of its
+        candidates."""
         made: Columns = {}
         for moments, labels, values in self.parts:
             rows = values[:, codes]
             if moments:
                 rows = np.where(rows == NEVER, np.nan, time - rows).astype(np.float32)
+            if batch is not None:
+                rows = rows.repeat(batch.m, axis=1) if batch.n == 1 else rows[:, batch.owner]
             made.update(zip(labels, rows, strict=True))
         return {label: made[label] for label in self.labels}
 

@@ -54,7 +54,7 @@ class Pair(Feature):
                 np.array([table.columns[name].values[items] for name in single])
                 for items in (batch.item, history.items)
             )
-            width = int(max(codes.max(initial=-1), past.max(initial=-1))) + 1
+            width = max(len(table.columns[name].vocabulary or ()) for name in single)
             block = np.full((len(single), 3, batch.m), np.nan, dtype=np.float32)
             _single(batch.offsets, time, codes, history.offsets, history.times, past, width, block)
             made.update(zip(single, block, strict=True))
