@@ -132,7 +132,8 @@ class Hashed:
         """Forget the keys that were longest without an event. Their slots, to be cleared, will be given out again."""
         live = self._table[self._table[:, 0] != EMPTY]
         touched, count = self._touched[live[:, 1]], max(self.limit // SHARE, 1)
-        last = np.partition(touched, count - 1)[count - 1]  # of those that go; to sort all of them would cost four times as much
+        # The last of those that go. To sort all of them would cost four times as much.
+        last = np.partition(touched, count - 1)[count - 1]
         gone = touched < last
         tied = np.flatnonzero(touched == last)  # keys of one event's list: the lowest slots go
         gone[tied[np.argsort(live[tied, 1])][: count - int(gone.sum())]] = True
