@@ -16,7 +16,7 @@ SMALLEST = 1024
 # Default bound of a hash table. A number, not a share of the catalogue: the catalogue of a log that was encoded at once knows
 # its future users, and who goes from a full table must not depend on them.
 KEYS = 1 << 20
-SHARE = 8  # one key in so many goes when the table is full
+SHARE = 16  # one key in so many goes when the table is full
 MIXER = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: Fibonacci hashing
 
 
@@ -81,7 +81,7 @@ class Codes:
 
 
 class Hashed:
-    """Sparse int64 keys (tuples of codes), `limit` of them at most. When a new key finds the table full, the eighth part
+    """Sparse int64 keys (tuples of codes), `limit` of them at most. When a new key finds the table full, the sixteenth part
     that was longest without an event goes, and is counted in `evicted`. Which goes depends on the log alone, not on how it was
     cut into pieces. 16 bytes a place in a table at most half full, and 8 a slot: 40 to 72 bytes a key."""
 
