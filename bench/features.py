@@ -19,6 +19,7 @@ from shortlist.cli.reading import data_for, recipe_at
 from shortlist.core.batch import Array, Batch
 from shortlist.core.rng import rng
 from shortlist.data.dataset import Dataset
+from shortlist.experiment.features import whose
 from shortlist.experiment.fit import context_of, new_state
 from shortlist.experiment.replay import Replay
 from shortlist.experiment.settle import settle
@@ -124,22 +125,16 @@ def frame(setting: Setting, count: int, pool: int) -> dict[str, Any]:
 
 
 def memory(state: State, data: Dataset) -> dict[str, Any]:
-    """Bytes per item and per user of all that is kept by them, history included, and of every aggregate."""
+    """Bytes per item and per user of all arrays that are kept by them, with the room that they have grown, and of every aggregate."""
     held: dict[str, int] = {}
-    per: dict[str, float] = {"item": 0.0, "user": 0.0}
-    counts = {"item": len(data.catalogue.items), "user": len(data.catalogue.users)}
+    sums = {"item": 0, "user": sum(array.nbytes for array in state.history_arrays().values()), "neither": 0}
     for name, fold in state.folds.items():
         held[name] = sum(value.nbytes for value in vars(fold).values() if isinstance(value, np.ndarray))
-        owner = (
-            "user" if any(part.partition(".")[0] == "user" for part in fold.by) and "item" not in fold.by else "item"
-        )
-        per[owner] += held[name] / counts[owner]
+        sums[whose(fold.by)] += held[name]
     for by, table in state.slots().items():
-        own = sum(array.nbytes for array in table.arrays().values())
-        owner = "user" if any(part.partition(".")[0] == "user" for part in by) and "item" not in by else "item"
-        per[owner] += own / counts[owner]
-    per["user"] += sum(array.nbytes for array in state._ring.arrays().values()) / counts["user"]
-    return {"bytes_per_item": round(per["item"]), "bytes_per_user": round(per["user"]), "aggregates": held}
+        sums[whose(by)] += sum(array.nbytes for array in table.arrays().values())
+    items, users = len(data.catalogue.items), len(data.catalogue.users)
+    return {"bytes_per_item": sums["item"] // items, "bytes_per_user": sums["user"] // users, "aggregates": held}
 
 
 def main() -> None:

@@ -106,6 +106,7 @@ class FitContext:
     device: str = "cpu"
     map: Callable[..., Any] = map  # how to run independent pieces: a job engine may hand in its own
     progress: Callable[..., Iterable[Any]] = silent  # progress(steps, title, total): wraps long loops
+    impression: str = "impression"  # the event kind that says that an item was shown
     context: tuple[str, ...] = ()  # event columns that a request carries, by the recipe
     place: str = ""  # where the part stands in the recipe, for messages
 

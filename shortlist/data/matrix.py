@@ -7,6 +7,19 @@ from shortlist.core.batch import Array
 from shortlist.data.log import Log
 
 
+def compact(log: Log) -> tuple[Log, int]:
+    """The log with its users numbered 0 to n - 1, so that a matrix has no empty row; and n."""
+    users, rows = np.unique(log.user, return_inverse=True)
+    return Log({**log.columns, "user": rows.astype(np.int32)}), len(users)
+
+
+def dense(log: Log) -> tuple[Log, int, Array]:
+    """The log with its users and items numbered so; n; and the codes of the items, ascending."""
+    numbered, users = compact(log)
+    known, rows = np.unique(log.item, return_inverse=True)
+    return Log({**numbered.columns, "item": rows.astype(np.int32)}), users, known
+
+
 def interactions(
     log: Log, users: int, items: int, *, counts: bool = False, half_life: float = 0.0, now: int = 0
 ) -> sparse.csr_array:

@@ -19,7 +19,7 @@ from shortlist.data.log import Log
 from shortlist.data.timeline import Split
 from shortlist.data.vocabulary import Vocabulary
 from shortlist.experiment.features import settled
-from shortlist.experiment.fit import context_of, new_state
+from shortlist.experiment.fit import context_of, history_kinds, new_state
 from shortlist.pipeline.config import Recipe
 from shortlist.pipeline.pipeline import Pipeline
 from shortlist.state.fold.count import Count
@@ -323,8 +323,7 @@ def _witnessed(
     memory = recipe.state
     # Other folds of the same key take part, because all of them decide which keys a full table forgets.
     same = [other for other in pipeline.folds(ctx) if other.by == fold.by]
-    kinds = [str(name) for name in data.catalogue.kinds.series()]
-    events = recipe.state.events or [name for name in kinds if name != recipe.data.impression]
+    events = history_kinds(recipe, data)
     state = State(data.catalogue, [*same, witness], history=1, history_events=events, keys=memory.keys)
     known = data.log.slice(0, data.log.position(int(batch.time[0])))
     if len(known):

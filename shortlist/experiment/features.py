@@ -207,7 +207,7 @@ def _memory(fitted: Fitted) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     sums = {"user": float(history_bytes(state)), "item": 0.0, "neither": 0.0}
     for one in held(state):
-        sums[_whose(one.by)] += one.bytes * one.keys
+        sums[whose(one.by)] += one.bytes * one.keys
         sums["item"] += one.beside
         rows.append(
             {
@@ -221,7 +221,7 @@ def _memory(fitted: Fitted) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         )
     for by, table in state.slots().items():
         if len(by) > 1:
-            sums[_whose(by)] += PLACE * table.live
+            sums[whose(by)] += PLACE * table.live
             rows.append({
                 "aggregate": "table of keys", "key": " x ".join(by), "bytes": PLACE, "slots": table.live, "evicted": table.evicted,
                 "kb": PLACE * table.live / 1000,
@@ -234,5 +234,6 @@ def _memory(fitted: Fitted) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return sorted(rows, key=lambda row: (-row["kb"], row["aggregate"])), totals
 
 
-def _whose(by: tuple[str, ...]) -> str:
+def whose(by: tuple[str, ...]) -> str:
+    """To whom the memory of a key is reckoned: user, item or neither."""
     return "user" if "user" in by else "item" if "item" in by else "neither"

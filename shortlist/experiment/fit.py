@@ -90,6 +90,13 @@ def _all_but_impressions(recipe: Recipe, data: Dataset) -> tuple[str, ...]:
     return tuple(str(name) for name in data.catalogue.kinds.series() if name != recipe.data.impression)
 
 
+def history_kinds(recipe: Recipe, data: Dataset) -> tuple[str, ...]:
+    """The event kinds that enter the users' histories: as the recipe says, or all but impressions."""
+    if recipe.state.events:
+        data.catalogue.kind_codes(recipe.state.events, "state.events")
+    return tuple(recipe.state.events) or _all_but_impressions(recipe, data)
+
+
 def context_of(recipe: Recipe, data: Dataset, now: int, progress: Callable[..., Iterable[Any]] = silent) -> FitContext:
     """What parts may know while they are fitted as of `now`."""
     return FitContext(
@@ -99,13 +106,13 @@ def context_of(recipe: Recipe, data: Dataset, now: int, progress: Callable[..., 
         recipe.seed,
         progress=progress,
         context=tuple(recipe.data.context),
+        impression=recipe.data.impression,
     )
 
 
 def new_state(recipe: Recipe, data: Dataset, pipeline: Pipeline, ctx: FitContext) -> State:
     """An empty state that keeps what the pipeline's parts read."""
-    events = recipe.state.events or list(_all_but_impressions(recipe, data))
-    data.catalogue.kind_codes(events, "state.events")
+    events = history_kinds(recipe, data)
     memory = recipe.state
     state = State(data.catalogue, pipeline.folds(ctx), history=memory.history, history_events=events, keys=memory.keys)
     afford(state, len(data.log), int(memory.memory * 1e9))

@@ -16,13 +16,12 @@ from shortlist.core.units import seconds
 from shortlist.data.catalogue import Table
 from shortlist.data.log import Log
 from shortlist.feature.attributes import groups, useful
+from shortlist.learn.content import texts
 from shortlist.state.form import Form
 from shortlist.state.memory import PLACE
 
-IMPRESSION = "impression"
 LADDER = ("5m", "20m", "1h", "4h", "12h", "1d", "3d", "7d", "14d", "30d", "90d", "180d", "365d")
 EVENTS = 500  # that a half-life must hold over all items together: fewer are noise
-WORDS = 2.0  # mean words of a column of texts
 RARE = 0.005  # share of the events that a kind must have
 SEGMENT = 200  # values that a segment of people may have
 PER_USER = 400  # bytes per user that a key of user and item may take
@@ -107,12 +106,12 @@ class Auto:
         segments = [f"user.{name}" for name in left("user", groups(users))] + [
             name for name in context if name in catalogue.context
         ]
-        others = [kind for kind in kinds if kind not in ctx.positive and kind != IMPRESSION]
+        others = [kind for kind in kinds if kind not in ctx.positive and kind != ctx.impression]
         return Schema(
             left("item", useful(items)), left("item", shared(items))[: self.breadth], left("item", texts(items)),
             left("item", items.of_kind("vector")), left("user", useful(users)),
             telling(segments, log, ctx, self.breadth), context,
-            [kind for kind in ctx.positive if counts[catalogue.kinds.code(kind)]], others[: self.breadth], IMPRESSION in kinds,
+            [kind for kind in ctx.positive if counts[catalogue.kinds.code(kind)]], others[: self.breadth], ctx.impression in kinds,
         )  # fmt: skip
 
 
@@ -154,7 +153,8 @@ def shared(table: Table) -> list[str]:
     names = [
         name for name in table.of_kind("category", "tags") if 1 < _values_of(table, name) <= 0.9 * max(table.listed, 1)
     ]
-    return sorted((name for name in names if name not in texts(table)), key=lambda name: -_values_of(table, name))
+    prose = texts(table)
+    return sorted((name for name in names if name not in prose), key=lambda name: -_values_of(table, name))
 
 
 def ladder(log: Log, ctx: FitContext, most: int = 5) -> list[str]:
@@ -172,19 +172,6 @@ def ladder(log: Log, ctx: FitContext, most: int = 5) -> list[str]:
     if len(rungs) <= most:
         return rungs
     return [rungs[round(i * (len(rungs) - 1) / (most - 1))] for i in range(most)]
-
-
-def texts(table: Table) -> list[str]:
-    """Category columns that are texts: most rows have a value of their own, of several words."""
-    found = []
-    for name in table.of_kind("category"):
-        vocabulary = table.columns[name].vocabulary
-        if vocabulary is None or not vocabulary.is_text or len(vocabulary) <= max(2, table.listed // 2):
-            continue
-        sample = vocabulary.series().head(1000).to_list()
-        if np.mean([len(str(text).split()) for text in sample]) >= WORDS:
-            found.append(name)
-    return found
 
 
 def _values_of(table: Table, name: str) -> int:

@@ -41,7 +41,7 @@ class Rate(Aggregates):
     def folds(self, ctx: FitContext) -> Sequence[Fold]:
         """One aggregate per key. ConfigError where `over` is to be impressions and the data have none."""
         event = tuple(self.event) or ctx.positive
-        over = tuple(self.over) or ("impression",)
+        over = tuple(self.over) or (ctx.impression,)
         ctx.catalogue.kind_codes(event, f"{ctx.place or 'rate'}.event")
         ctx.catalogue.kind_codes(over, f"{ctx.place or 'rate'}.over")
         if self.hold and self.lag:

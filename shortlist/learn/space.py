@@ -13,7 +13,7 @@ from shortlist.core.errors import ConfigError, choices
 from shortlist.core.rng import rng
 from shortlist.data.catalogue import Table
 from shortlist.data.log import Log
-from shortlist.data.matrix import interactions
+from shortlist.data.matrix import dense, interactions
 from shortlist.learn import als, content, svd, text
 
 LEARNED = ("svd", "als")
@@ -74,10 +74,8 @@ def written(table: Table, columns: Sequence[str]) -> list[str]:
 
 def _learned(origin: str, log: Log, ctx: FitContext, d: int) -> Space:
     size = int(log.item.max(initial=-1)) + 1
-    users, user_rows = np.unique(log.user, return_inverse=True)
-    known, item_rows = np.unique(log.item, return_inverse=True)
-    compact = {**log.columns, "user": user_rows.astype(np.int32), "item": item_rows.astype(np.int32)}
-    matrix = interactions(Log(compact), len(users), len(known))
+    numbered, users, known = dense(log)
+    matrix = interactions(numbered, users, len(known))
     solver = np.zeros(0)
     if origin == "svd":
         vectors, values = svd.truncated(matrix, d, ctx.seed)

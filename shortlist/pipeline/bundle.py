@@ -74,7 +74,12 @@ class Bundle:
         pipeline = Pipeline.of(recipe)
         pipeline.fallback, pipeline.columns = about["fallback"], tuple(about["columns"])
         ctx = FitContext(
-            catalogue, tuple(about["positive"]), about["now"], about["seed"], context=tuple(recipe.data.context)
+            catalogue,
+            tuple(about["positive"]),
+            about["now"],
+            about["seed"],
+            context=tuple(recipe.data.context),
+            impression=recipe.data.impression,
         )
         pipeline.folds(ctx)  # parts work out which aggregates they read
         try:

@@ -80,3 +80,11 @@ def _nearest(
             used += 1
         counts[a - start] = kept
     return counts, indices[:used].copy(), values[:used].copy()
+
+
+@njit(cache=True, nogil=True)
+def doubled(array: Array) -> Array:
+    """The array with twice the room, for kernels that cannot know how much they will find."""
+    grown = np.empty(2 * len(array), dtype=array.dtype)
+    grown[: len(array)] = array
+    return grown

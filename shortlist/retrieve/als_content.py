@@ -14,7 +14,7 @@ from shortlist.core.component import fitted, param
 from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
 from shortlist.core.rng import rng
 from shortlist.data.log import Log
-from shortlist.data.matrix import interactions
+from shortlist.data.matrix import compact, interactions
 from shortlist.index.inner import inner
 from shortlist.index.top import top
 from shortlist.learn import als, content
@@ -59,8 +59,7 @@ class AlsContent(Source):
         log = log.of_kinds(self.kinds)
         table = ctx.catalogue.items
         size = max(int(log.item.max(initial=-1)) + 1, table.listed)
-        users, user_rows = np.unique(log.user, return_inverse=True)
-        matrix = interactions(Log({**log.columns, "user": user_rows.astype(np.int32)}), len(users), size)
+        matrix = interactions(*compact(log), size)
         known = content.matrix(table, self.by, self.text, self.grams, ctx.place or "als_content")
         met = np.bincount(matrix.indices, minlength=size) > 0
         self.pairs = np.array(als.strengths(matrix[:, met], self.alpha0, self.balance, self.reg))
@@ -74,10 +73,10 @@ class AlsContent(Source):
         else:
             whole = self._with_attributes(matrix, known, size)
             has = np.bincount(whole.indices, minlength=size) > 0
-            compact = sparse.csr_array(whole[:, has])
+            described = sparse.csr_array(whole[:, has])
             first = rng(ctx.seed, "als_content").standard_normal((int(has.sum()), self.d))
             vectors[has], self.diagonal = als.factors(
-                compact, first * (self.spread / np.sqrt(self.d)), self.loss,
+                described, first * (self.spread / np.sqrt(self.d)), self.loss,
                 epochs=self.epochs, block=self.block, progress=ctx.progress, title="als_content",
             )  # fmt: skip
         self.items, self.count = vectors, np.array([has.sum()])

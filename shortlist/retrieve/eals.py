@@ -14,7 +14,7 @@ from shortlist.core.component import fitted, param
 from shortlist.core.contracts import FitContext, Hits, Mask, Source, State, silent
 from shortlist.core.rng import rng
 from shortlist.data.log import Log
-from shortlist.data.matrix import interactions
+from shortlist.data.matrix import dense, interactions
 from shortlist.index.inner import inner
 from shortlist.index.top import top
 from shortlist.retrieve._evidence import evidence
@@ -55,19 +55,17 @@ class Eals(Source):
         self.kinds = ctx.kinds(self.event)
         log = log.of_kinds(self.kinds)
         size, width = int(log.item.max(initial=-1)) + 1, self.d + 2
-        users, user_rows = np.unique(log.user, return_inverse=True)
-        known, item_rows = np.unique(log.item, return_inverse=True)
-        compact = {**log.columns, "user": user_rows.astype(np.int32), "item": item_rows.astype(np.int32)}
-        matrix = interactions(Log(compact), len(users), len(known))
+        numbered, users, known = dense(log)
+        matrix = interactions(numbered, users, len(known))
         columns = matrix.tocsc()
         shares = np.bincount(matrix.indices, minlength=len(known)).astype(np.float64) ** self.alpha
-        events = matrix.nnz / max(len(users), 1)
+        events = matrix.nnz / max(users, 1)
         total = self.c0 or events
         self.penalty = np.array([self.reg or max(0.08 * events, 1e-6)])
         missing = (total * shares / max(shares.sum(), 1e-30)).astype(np.float32)
-        ones = np.ones(len(users), dtype=np.float32)
+        ones = np.ones(users, dtype=np.float32)
         # Place d of a user is his bias and of an item 1; place d + 1 the other way round.
-        q, p = np.zeros((len(known), width), dtype=np.float32), np.zeros((len(users), width), dtype=np.float32)
+        q, p = np.zeros((len(known), width), dtype=np.float32), np.zeros((users, width), dtype=np.float32)
         draw = rng(ctx.seed, "eals").standard_normal((len(known), self.d))
         q[:, : self.d] = draw * (self.spread / np.sqrt(self.d))
         if self.biases:

@@ -13,7 +13,7 @@ from shortlist.core.component import fitted, param
 from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
 from shortlist.core.errors import ConfigError
 from shortlist.data.log import Log
-from shortlist.data.matrix import interactions
+from shortlist.data.matrix import compact, interactions
 from shortlist.index.top import top
 from shortlist.retrieve._evidence import evidence
 
@@ -43,9 +43,7 @@ class Ease(Source):
         self.kinds = ctx.kinds(self.event)
         log = log.of_kinds(self.kinds)
         size = int(log.item.max(initial=-1)) + 1
-        users, user_rows = np.unique(log.user, return_inverse=True)
-        compact = Log({**log.columns, "user": user_rows.astype(np.int32)})
-        matrix = interactions(compact, len(users), size)
+        matrix = interactions(*compact(log), size)
         popularity = np.bincount(matrix.indices, minlength=size)
         self.items = modelled(popularity, self.max_items)
         self._check_memory(len(self.items), ctx)

@@ -12,7 +12,7 @@ from shortlist.core.batch import Array, Batch
 from shortlist.core.component import fitted, param
 from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
 from shortlist.data.log import Log
-from shortlist.data.matrix import interactions
+from shortlist.data.matrix import compact, interactions
 from shortlist.index.inner import inner
 from shortlist.index.top import top
 from shortlist.learn import content, svd
@@ -50,8 +50,7 @@ class Hybridsvd(Source):
         log = log.of_kinds(self.kinds)
         table = ctx.catalogue.items
         size = max(int(log.item.max(initial=-1)) + 1, table.listed)
-        users, user_rows = np.unique(log.user, return_inverse=True)
-        matrix = interactions(Log({**log.columns, "user": user_rows.astype(np.int32)}), len(users), size)
+        matrix = interactions(*compact(log), size)
         events = np.bincount(matrix.indices, minlength=size)
         matrix.data = np.sqrt(events)[matrix.indices] ** (self.scale - 1.0)
         known = content.matrix(table, self.by, self.text, self.grams, ctx.place or "hybridsvd")

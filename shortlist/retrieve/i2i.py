@@ -11,10 +11,10 @@ from shortlist.core.batch import Array, Batch
 from shortlist.core.component import fitted, param
 from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
 from shortlist.data.log import Log
-from shortlist.data.matrix import interactions
+from shortlist.data.matrix import compact, interactions
 from shortlist.index.top import top_ragged
 from shortlist.retrieve._evidence import evidence
-from shortlist.retrieve._nearest import nearest
+from shortlist.retrieve._nearest import doubled, nearest
 
 
 @dataclass
@@ -46,8 +46,7 @@ class I2i(Source):
         self.kinds = ctx.kinds(self.event)
         log = log.of_kinds(self.kinds)
         size = int(log.item.max(initial=-1)) + 1
-        users, rows = np.unique(log.user, return_inverse=True)
-        matrix = interactions(Log({**log.columns, "user": rows.astype(np.int32)}), len(users), size)
+        matrix = interactions(*compact(log), size)
         norm = np.sqrt(np.bincount(matrix.indices, minlength=size).astype(np.float64))
         self.indptr, self.indices, self.values = nearest(
             matrix.tocsc(), matrix, norm, norm, self.shrink, self.k, ctx.progress, "i2i"
@@ -102,15 +101,8 @@ def _dealt(
                     scores[at] = max(scores[at], score)
                     continue
                 if count == len(items):
-                    items, scores = _longer(items), _longer(scores)
+                    items, scores = doubled(items), doubled(scores)
                 items[count], scores[count], place[indices[e]] = indices[e], score, count
                 count += 1
         out_offsets[i + 1] = count
     return out_offsets, items[:count].copy(), scores[:count].copy()
-
-
-@njit(cache=True, nogil=True)
-def _longer(array: Array) -> Array:
-    grown = np.empty(2 * len(array), dtype=array.dtype)
-    grown[: len(array)] = array
-    return grown

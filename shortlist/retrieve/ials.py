@@ -13,7 +13,7 @@ from shortlist.core.component import fitted, param
 from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
 from shortlist.core.rng import rng
 from shortlist.data.log import Log
-from shortlist.data.matrix import interactions
+from shortlist.data.matrix import dense, interactions
 from shortlist.index.inner import inner
 from shortlist.index.top import top
 from shortlist.learn import als
@@ -62,10 +62,8 @@ class Ials(Source):
         if self.weigh == "value":
             log = log.take(log.columns["value"] > 0)  # an event without a value weighs nothing
         size = int(log.item.max(initial=-1)) + 1
-        users, user_rows = np.unique(log.user, return_inverse=True)
-        known, item_rows = np.unique(log.item, return_inverse=True)
-        compact = {**log.columns, "user": user_rows.astype(np.int32), "item": item_rows.astype(np.int32)}
-        matrix = self._weighed(Log(compact), len(users), len(known))
+        numbered, users, known = dense(log)
+        matrix = self._weighed(numbered, users, len(known))
         first = rng(ctx.seed, "ials").standard_normal((len(known), self.d)) * (self.spread / np.sqrt(self.d))
         self.count = np.array([len(known)])
         self.pairs = np.array(als.strengths(matrix, self.alpha0, self.balance, self.reg))

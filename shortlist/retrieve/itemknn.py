@@ -11,7 +11,7 @@ from shortlist.core.batch import Array, Batch
 from shortlist.core.component import fitted, param
 from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
 from shortlist.data.log import Log
-from shortlist.data.matrix import interactions
+from shortlist.data.matrix import compact, interactions
 from shortlist.index.neighbours import accumulate
 from shortlist.index.top import top
 from shortlist.retrieve._evidence import evidence
@@ -46,9 +46,7 @@ class Itemknn(Source):
         self.kinds = ctx.kinds(self.event)
         log = newest(log.of_kinds(self.kinds), self.cap)
         size = int(log.item.max(initial=-1)) + 1
-        users, rows = np.unique(log.user, return_inverse=True)
-        compact = Log({**log.columns, "user": rows.astype(np.int32)})
-        matrix = interactions(compact, len(users), size, counts=self.weighting != "cosine")
+        matrix = interactions(*compact(log), size, counts=self.weighting != "cosine")
         _weigh(matrix.indptr, matrix.indices, matrix.data, size, self.weighting)
         norm = np.sqrt(np.bincount(matrix.indices, matrix.data.astype(np.float64) ** 2, minlength=size))
         self.indptr, self.indices, self.values = nearest(

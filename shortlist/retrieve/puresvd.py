@@ -11,7 +11,7 @@ from shortlist.core.batch import Array, Batch
 from shortlist.core.component import fitted, param
 from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
 from shortlist.data.log import Log
-from shortlist.data.matrix import interactions
+from shortlist.data.matrix import dense, interactions
 from shortlist.index.inner import inner
 from shortlist.index.top import top
 from shortlist.learn import svd
@@ -39,10 +39,8 @@ class Puresvd(Source):
         self.kinds = ctx.kinds(self.event)
         log = log.of_kinds(self.kinds)
         size = int(log.item.max(initial=-1)) + 1
-        users, user_rows = np.unique(log.user, return_inverse=True)
-        known, item_rows = np.unique(log.item, return_inverse=True)
-        compact = {**log.columns, "user": user_rows.astype(np.int32), "item": item_rows.astype(np.int32)}
-        matrix = interactions(Log(compact), len(users), len(known))
+        numbered, users, known = dense(log)
+        matrix = interactions(numbered, users, len(known))
         norms = np.sqrt(np.bincount(matrix.indices, minlength=len(known)))  # of binary columns
         matrix.data = norms[matrix.indices] ** (self.scale - 1.0)
         vectors, _ = svd.truncated(matrix, self.d, ctx.seed)

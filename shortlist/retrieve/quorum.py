@@ -14,9 +14,10 @@ from shortlist.core.component import fitted, param
 from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
 from shortlist.core.errors import ConfigError, choices
 from shortlist.data.log import Log
-from shortlist.data.matrix import interactions
+from shortlist.data.matrix import compact, interactions
 from shortlist.index.top import top_ragged
 from shortlist.retrieve._evidence import evidence
+from shortlist.retrieve._nearest import doubled
 
 
 @dataclass
@@ -53,8 +54,7 @@ class Quorum(Source):
         self.kinds = ctx.kinds(self.event)
         log = log.of_kinds(self.kinds)
         size = int(log.item.max(initial=-1)) + 1
-        users, user_rows = np.unique(log.user, return_inverse=True)
-        matrix = interactions(Log({**log.columns, "user": user_rows.astype(np.int32)}), len(users), size)
+        matrix = interactions(*compact(log), size)
         own = self._shares(ctx.catalogue.items, np.arange(size, dtype=np.int32))
         cares = matrix @ own
         total = np.maximum(cares.sum(axis=1), 1e-30)  # a user of items without category cares for none
@@ -69,7 +69,7 @@ class Quorum(Source):
         self.indptr = np.searchsorted(rows, np.arange(size + 1)).astype(np.int64)
         self.categories = public.indices[kept].astype(np.int32)
         self.frequency = public.data[kept].astype(np.float32)
-        mean = cares.sum(axis=0) / max(len(users), 1)
+        mean = cares.sum(axis=0) / max(cares.shape[0], 1)
         with np.errstate(divide="ignore"):
             self.rarity = np.minimum(-np.log(mean), self.gamma).astype(np.float32)
         # Best first within a category, equal ones by item code.
@@ -138,7 +138,7 @@ def _candidates(
                     continue
                 stamp[best[e]] = i
                 if count == len(items):
-                    items, scores = _longer(items), _longer(scores)
+                    items, scores = doubled(items), doubled(scores)
                 items[count] = best[e]
                 count += 1
         for row in range(offsets[i], count):
@@ -148,10 +148,3 @@ def _candidates(
             scores[row] = score
         offsets[i + 1] = count
     return offsets, items[:count].copy(), scores[:count].copy()
-
-
-@njit(cache=True, nogil=True)
-def _longer(array: Array) -> Array:
-    grown = np.empty(2 * len(array), dtype=array.dtype)
-    grown[: len(array)] = array
-    return grown

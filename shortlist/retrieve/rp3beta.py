@@ -12,7 +12,7 @@ from shortlist.core.batch import Array, Batch
 from shortlist.core.component import fitted, param
 from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
 from shortlist.data.log import Log
-from shortlist.data.matrix import interactions
+from shortlist.data.matrix import compact, interactions
 from shortlist.index.neighbours import accumulate
 from shortlist.index.top import top
 from shortlist.retrieve._evidence import evidence
@@ -48,8 +48,7 @@ class Rp3beta(Source):
         self.kinds = ctx.kinds(self.event)
         log = log.of_kinds(self.kinds)
         size = int(log.item.max(initial=-1)) + 1
-        users, rows = np.unique(log.user, return_inverse=True)
-        matrix = interactions(Log({**log.columns, "user": rows.astype(np.int32)}), len(users), size)
+        matrix = interactions(*compact(log), size)
         lengths = np.diff(matrix.indptr)
         popularity = np.maximum(np.bincount(matrix.indices, minlength=size), 1).astype(np.float64)
         steps = np.repeat(np.maximum(lengths, 1).astype(np.float64) ** -self.alpha, lengths)

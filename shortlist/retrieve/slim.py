@@ -13,10 +13,11 @@ from shortlist.core.component import fitted, param
 from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
 from shortlist.core.errors import ConfigError
 from shortlist.data.log import Log
-from shortlist.data.matrix import interactions
+from shortlist.data.matrix import compact, interactions
 from shortlist.index.neighbours import accumulate
 from shortlist.index.top import top
 from shortlist.retrieve._evidence import evidence
+from shortlist.retrieve._nearest import doubled
 from shortlist.retrieve._threads import in_pieces
 
 
@@ -52,9 +53,7 @@ class Slim(Source):
         self.kinds = ctx.kinds(self.event)
         log = log.of_kinds(self.kinds)
         size = int(log.item.max(initial=-1)) + 1
-        users, user_rows = np.unique(log.user, return_inverse=True)
-        compact = Log({**log.columns, "user": user_rows.astype(np.int32)})
-        gram = self._gram(interactions(compact, len(users), size), ctx)
+        gram = self._gram(interactions(*compact(log), size), ctx)
 
         def solve(start: int, stop: int) -> tuple[Array, Array, Array]:
             found: tuple[Array, Array, Array] = _solve(
@@ -196,18 +195,11 @@ def _solve(
             if weight[c] == 0.0:
                 continue
             if used == len(weights):
-                targets, sources = _longer(targets), _longer(sources)
-                weights = _longer(weights)
+                targets, sources = doubled(targets), doubled(sources)
+                weights = doubled(weights)
             targets[used], sources[used], weights[used] = b, chosen[c], weight[c]
             used += 1
     return targets[:used].copy(), sources[:used].copy(), weights[:used].copy()
-
-
-@njit(cache=True, nogil=True)
-def _longer(array: Array) -> Array:
-    grown = np.empty(2 * len(array), dtype=array.dtype)
-    grown[: len(array)] = array
-    return grown
 
 
 @njit(cache=True, nogil=True)

@@ -17,6 +17,7 @@ from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
 from shortlist.core.errors import ConfigError
 from shortlist.core.rng import rng
 from shortlist.data.log import Log
+from shortlist.data.matrix import dense
 from shortlist.index.inner import inner
 from shortlist.index.top import top
 from shortlist.retrieve._evidence import _distinct, flags
@@ -74,10 +75,10 @@ class Tensor(Source):
         level = self._level(log.time, log.kind, log.columns["value"])
         count = self._count()
         size = int(log.item.max(initial=-1)) + 1
-        users, user_rows = np.unique(log.user, return_inverse=True)
-        known, item_rows = np.unique(log.item, return_inverse=True)
-        entries = np.unique(np.stack([level, user_rows, item_rows]), axis=1) if len(log) else np.zeros((3, 0), np.int64)
-        v, w = self._bases(entries, (len(users), len(known), count), ctx)
+        numbered, users, known = dense(log)
+        cells = np.stack([level, numbered.user, numbered.item])
+        entries = np.unique(cells, axis=1) if len(log) else np.zeros((3, 0), np.int64)
+        v, w = self._bases(entries, (users, len(known), count), ctx)
         self.items = np.full((size, v.shape[1]), np.nan, dtype=np.float32)
         self.items[known] = v
         self.gates = (w @ w.T @ self._wanted(ctx, count)).astype(np.float32)

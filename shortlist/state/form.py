@@ -25,6 +25,20 @@ class Part(NamedTuple):
     attribute: str = ""
     clock: bool = False
 
+    def size(self, catalogue: Catalogue) -> int:
+        """How many values the column has so far."""
+        if self.column is not None:
+            return len(self.column.vocabulary or ())
+        if self.title:
+            return len(catalogue.users if self.title == "user" else catalogue.items)
+        return CLOCK[self.name][1] if self.clock else len(catalogue.context[self.name])
+
+    def entries(self) -> float:
+        """How many of its values a thing has on average: more than one only in lists, never taken for less."""
+        if self.column is None or self.column.codes is None or self.table is None:
+            return 1.0
+        return max(len(self.column.codes) / max(len(self.table), 1), 1.0)
+
     def codes(self, things: Mapping[str, Array], context: Mapping[str, Array], time: Array, size: int) -> Array:
         """(size,) codes, -1 = missing. things: item, user and last codes. Not for lists."""
         if self.column is not None:

@@ -11,6 +11,7 @@ from numba import njit
 
 from shortlist.core.batch import Array
 from shortlist.core.contracts import History
+from shortlist.state.slotted import longer
 
 FIRST = 4
 SMALLEST = 1024
@@ -32,8 +33,7 @@ class Ring:
     def append(self, users: Array, items: Array, times: Array, kinds: Array, values: Array) -> None:
         """Add events in log order. All (e,); an event of user -1 is passed over."""
         highest = int(users.max(initial=-1))
-        if highest >= len(self.users):
-            self.users = _longer(self.users, highest + 1)
+        self.users = longer(self.users, highest + 1)
         done = 0
         while True:
             done, self.used = _append(
@@ -41,7 +41,7 @@ class Ring:
             )
             if done == len(users):
                 return
-            self.pool = _longer(self.pool, self.used + self.length)
+            self.pool = longer(self.pool, self.used + self.length)
 
     def read(self, users: Array, last: int = 0) -> History:
         """The newest `last` (0 = all kept) events of each of (n,) users; none for -1 or a user never met."""
@@ -62,16 +62,6 @@ class Ring:
         """Take a snapshot back."""
         self.length, self.used = (int(number) for number in arrays["size"])
         self.users, self.pool = arrays["users"], arrays["pool"]
-
-
-def _longer(array: Array, size: int) -> Array:
-    # Doubling from a fixed start: the capacity follows from the size alone, not from how the log was cut into pieces.
-    capacity = len(array)
-    while capacity < size:
-        capacity *= 2
-    grown = np.zeros(capacity, dtype=array.dtype)
-    grown[: len(array)] = array
-    return grown
 
 
 @njit(cache=True, nogil=True)

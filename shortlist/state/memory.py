@@ -6,8 +6,6 @@ from dataclasses import Field, fields
 from typing import Any, NamedTuple, cast
 
 from shortlist.core.errors import ConfigError
-from shortlist.data.catalogue import Catalogue
-from shortlist.state.form import CLOCK
 from shortlist.state.keys import Hashed
 from shortlist.state.state import State
 
@@ -31,28 +29,14 @@ def needs(state: State, events: int) -> list[Need]:
     for by, table in state.slots().items():
         folds = [fold for fold in state.folds.values() if fold.by == by]
         values, per_event = 1, 1.0
-        for name in by:
-            size, entries = _size(name, state.catalogue)
-            values *= max(size, 1)
-            per_event *= entries
+        for part in state.form(by).parts:
+            values *= max(part.size(state.catalogue), 1)
+            per_event *= part.entries()
         values = min(values, round(events * per_event)) if len(by) > 1 else values
         kept = min(values, table.limit) if isinstance(table, Hashed) else values
         each = sum(fold.bytes() for fold in folds) + (PLACE if isinstance(table, Hashed) else 0)
         made.append(Need(by, values, kept, kept * each, len(folds)))
     return sorted(made, key=lambda need: -need.bytes)
-
-
-def _size(name: str, catalogue: Catalogue) -> tuple[int, float]:
-    """How many values a key's column has, and how many of them an event has on average."""
-    table, _, attribute = name.partition(".")
-    tables = {"item": catalogue.items, "user": catalogue.users, "last": catalogue.items}
-    if table in tables and attribute:
-        column = tables[table].column(attribute)
-        entries = len(column.codes) / max(len(tables[table]), 1) if column.codes is not None else 1.0
-        return len(column.vocabulary or ()), max(entries, 1.0)
-    if table in tables:
-        return len(tables[table]), 1.0
-    return (CLOCK[name][1] if name in CLOCK else len(catalogue.context[name])), 1.0
 
 
 def afford(state: State, events: int, limit: int) -> None:
@@ -101,5 +85,5 @@ def _beside(field: Field[Any]) -> bool:
 
 def history_bytes(state: State) -> int:
     """What the users' histories hold now."""
-    arrays = state._ring.arrays()
-    return int(arrays["users"].itemsize * len(state.catalogue.users) + arrays["pool"].itemsize * state._ring.used)
+    arrays = state.history_arrays()
+    return int(arrays["users"].itemsize * len(state.catalogue.users) + arrays["pool"].itemsize * arrays["size"][1])

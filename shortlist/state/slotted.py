@@ -11,9 +11,20 @@ import numpy as np
 from shortlist.core.batch import Array
 from shortlist.core.component import param, parameters
 
-SMALLEST = (
-    1024  # first capacity; later ones double it, so the capacity depends on the highest slot alone, not on chunking
-)
+SMALLEST = 1024  # first capacity
+
+
+def longer(array: Array, size: int, fill: float = 0) -> Array:
+    """The array with room for `size` rows, new ones holding `fill`; itself where it has that. It grows by doubling from a fixed
+    start, so the capacity follows from the size alone, not from how the log was cut into pieces."""
+    capacity = len(array)
+    if capacity >= size:
+        return array
+    while capacity < size:
+        capacity *= 2
+    grown = np.full((capacity, *array.shape[1:]), fill, dtype=array.dtype)
+    grown[: len(array)] = array
+    return grown
 
 
 def slots(doc: str, dtype: type[np.generic], fill: float) -> Any:
@@ -71,17 +82,10 @@ class Slotted:
         for field in _slot_fields(self):
             dtype, fill = field.metadata["slots"]
             array: Array | None = getattr(self, field.name)
-            have = 0 if array is None else len(array)
-            if array is not None and have >= size:
-                continue
-            capacity = max(have, SMALLEST)
-            while capacity < size:
-                capacity *= 2
-            shape = (capacity, self.width()) if self.width() and self.is_wide(field.name) else (capacity,)
-            grown = np.full(shape, fill, dtype=dtype)
-            if array is not None:
-                grown[:have] = array
-            setattr(self, field.name, grown)
+            if array is None:
+                shape = (SMALLEST, self.width()) if self.width() and self.is_wide(field.name) else (SMALLEST,)
+                array = np.full(shape, fill, dtype=dtype)
+            setattr(self, field.name, longer(array, size, fill))
         self._room = max(self._room, min(len(getattr(self, field.name)) for field in _slot_fields(self)))
 
     def clear(self, slots: Array) -> None:

@@ -19,6 +19,7 @@ from shortlist.data.catalogue import Catalogue
 from shortlist.state.form import Form
 from shortlist.state.history import Ring
 from shortlist.state.keys import KEYS, Codes, Hashed
+from shortlist.state.slotted import longer
 from shortlist.state.view import View
 
 NEVER = -(2**62)
@@ -141,25 +142,11 @@ class State:
 
     def _follow(self, users: Array, kept: Array, items: Array) -> Array:
         """(e,) each event's user's newest item before it, -1 = none; and the newest items, moved on."""
-        highest = int(users.max())
-        if highest >= len(self._previous):
-            capacity = len(self._previous)
-            while capacity <= highest:
-                capacity *= 2
-            longer = np.full(capacity, -1, dtype=np.int32)
-            longer[: len(self._previous)] = self._previous
-            self._previous = longer
+        self._previous = longer(self._previous, int(users.max()) + 1, -1)
         return _followed(self._previous, users, kept, items)
 
     def _meet(self, items: Array) -> None:
-        highest = int(items.max())
-        if highest >= len(self._met):
-            capacity = len(self._met)
-            while capacity <= highest:  # doubling from a fixed start: the same whatever the blocks
-                capacity *= 2
-            met = np.zeros(capacity, dtype=bool)
-            met[: len(self._met)] = self._met
-            self._met = met
+        self._met = longer(self._met, int(items.max()) + 1)
         self._met[items] = True
 
     def _of_kinds(self, kinds: Array, names: tuple[str, ...]) -> Array | None:
@@ -180,15 +167,20 @@ class State:
 
     def _view(self, batch: Batch) -> View:
         """What has been looked up for a batch so far."""
-        view: View | None = batch.memo.get(id(self))
-        if view is None or view.count != self.count:
-            view = batch.memo[id(self)] = View(batch, self.count, self._previous)
+        view: View | None = batch.memo.get("view")
+        if view is None or view.owner is not self or view.count != self.count:
+            view = batch.memo["view"] = View(batch, self, self.count, self._previous)
         return view
+
+    def form(self, by: Sequence[str]) -> Form:
+        """How the key of these columns is made."""
+        form = self._forms.get(tuple(by))
+        return form if form is not None else Form(tuple(by), self.catalogue, "keys")
 
     def keys(self, by: Sequence[str], batch: Batch) -> Array:
         """(m,) int64 keys of a batch's candidate rows for aggregates by these columns; -1 where any is missing. Not for columns of
         lists."""
-        return self._view(batch).keys(batch, Form(tuple(by), self.catalogue, "keys"))
+        return self._view(batch).keys(batch, self.form(by))
 
     def values(self, aggregate: str, batch: Batch) -> Array:
         """An aggregate of a batch's candidates, as of each request: (readings, m) float32. By a column of lists, the mean over the
@@ -251,6 +243,10 @@ class State:
     def history(self, users: Array, last: int = 0) -> History:
         """What each of (n,) users did: the newest `last` events, 0 = all that are kept (`history` at most)."""
         return self._ring.read(users, last)
+
+    def history_arrays(self) -> dict[str, Array]:
+        """What holds the histories, for those who reckon memory."""
+        return self._ring.arrays()
 
     def seen(self, items: Array) -> Array:
         """(len,) bool: has any event named this item?"""

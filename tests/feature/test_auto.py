@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from shortlist.data.log import Log
 from shortlist.data.schema import Tables
 from shortlist.data.synthetic import START, world
 from shortlist.feature.auto import EVENTS, LADDER, LEAST, PER_USER, Auto, Choice, ladder, telling
+from shortlist.feature.rate import Rate
 from shortlist.state.memory import PLACE
 from tests.parity.worlds import DAY, corrupted, without
 
@@ -352,3 +354,17 @@ def test_personal_keys_are_within_a_budget(budget: float, monkeypatch: pytest.Mo
     expected = ["user x item.category"] if budget < 1 else ["user x item.tags", "user x item.category"]
     assert [key for key in entries(chosen())["rate_user"]["by"] if "item." in key] == expected
     assert PER_USER < 1024
+
+
+def test_what_was_shown_may_have_another_name() -> None:
+    """`[data] impression` of the recipe says which kind it is: rates are over it, and it is no kind that says something by itself."""
+    renamed = tables().events.with_columns(pl.col("event").replace({"impression": "exposure"}))
+    data = encode(Tables(renamed, tables().items, tables().users))
+    known, ctx = data.log.before(CUT), context(data)
+    assert "counts_exposure" in entries(Auto(breadth=9).choose(known, ctx))
+    told = replace(ctx, impression="exposure")
+    found = entries(Auto(breadth=9).choose(known, told))
+    assert "counts_exposure" not in found
+    fold, *_ = Rate(by=["item"], event=("click",)).folds(told)
+    assert fold.kinds == ("click", "exposure")
+    assert found["rate_click"]["by"] == entries(chosen(part=Auto(breadth=9)))["rate_click"]["by"]

@@ -270,3 +270,19 @@ def test_unknown_aggregates_and_history_kinds_name_the_choices() -> None:
         State(toy_catalogue(), [Count()]).read("x", np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))
     with pytest.raises(ConfigError, match=r"unknown event kind 'bye'; the data have"):
         State(toy_catalogue(), history_events=("bye",))
+
+
+def test_two_states_may_be_asked_about_one_batch() -> None:
+    """Both stand at the same log position, and keep other events: what one looked up must not answer for the other."""
+    states = [State(toy_catalogue(), [Count(("item",)), Count(("user", "item"))]) for _ in range(2)]
+    for seed, state in enumerate(states):
+        state.apply(toy_events(300, seed=seed))
+    batch = toy_batch([40, 30])
+    for fold in (Count(("item",)), Count(("user", "item"))):
+        together = [state.values(fold.name, batch) for state in states]
+        alone = [state.values(fold.name, toy_batch([40, 30])) for state in states]
+        assert not np.array_equal(alone[0], alone[1])
+        np.testing.assert_array_equal(together, alone)
+    histories = [state.past(batch, ()) for state in states]
+    assert lists(histories[0]) != lists(histories[1])
+    assert lists(histories[0]) == lists(states[0].history(batch.user))

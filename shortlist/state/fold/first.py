@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from shortlist.core.batch import Array, Columns
+from shortlist.state.fold.last import since
 from shortlist.state.slotted import Slotted, slots
 
 NEVER = 2**62
@@ -25,7 +26,7 @@ class First(Slotted):
     def read(self, slots: Array, times: Array, now: int) -> Array:
         """(1, r) float64 seconds since the first event, at times (r,) or (1,); NaN for a key never met."""
         out = np.full((1, len(slots)), np.nan)
-        _read(self.times, slots, times, out)
+        since(self.times, NEVER, slots, times, out)
         return out
 
 
@@ -35,12 +36,3 @@ def _update(first: Array, slots: Array, times: Array) -> None:
         slot = slots[i]
         if slot >= 0 and times[i] < first[slot]:
             first[slot] = times[i]
-
-
-@njit(cache=True, nogil=True)
-def _read(first: Array, slots: Array, times: Array, out: Array) -> None:
-    one = len(times) == 1
-    for i in range(len(slots)):
-        slot = slots[i]
-        if 0 <= slot < len(first) and first[slot] < NEVER:
-            out[0, i] = max((times[0] if one else times[i]) - first[slot], 0)

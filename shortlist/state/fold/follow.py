@@ -14,7 +14,7 @@ from shortlist.core.batch import Array, Columns
 from shortlist.core.component import fitted, param
 from shortlist.core.errors import ConfigError
 from shortlist.core.units import seconds
-from shortlist.state.slotted import SMALLEST, Slotted, slots
+from shortlist.state.slotted import SMALLEST, Slotted, longer, slots
 
 FIRST = 4
 FAR = 2**31 - 1
@@ -71,7 +71,7 @@ class Follow(Slotted):
         """Fold events in. slots (e,) int64, -1 = no key; of the events, `item` and `time`."""
         items = events["item"]
         highest = int(np.where(slots < 0, -1, items).max(initial=-1))
-        self.rings = _longer(self.rings, highest + 1)
+        self.rings = longer(self.rings, highest + 1)
         done, within = 0, seconds(self.within)
         while True:
             done = _update(
@@ -80,7 +80,7 @@ class Follow(Slotted):
             )  # fmt: skip
             if done == len(slots):
                 return
-            self.pool = _longer(self.pool, int(self.about[1]) + 2 * self.last * self.room)
+            self.pool = longer(self.pool, int(self.about[1]) + 2 * self.last * self.room)
 
     def read(self, slots: Array, times: Array, now: int) -> Array:
         """(1, r) float64 events of the key; 0 for a key never met."""
@@ -128,18 +128,6 @@ def _scratch(size: int) -> Array:
         scratch = _local.scratch = np.zeros(size, dtype=np.int32)
     made: Array = scratch
     return made
-
-
-def _longer(array: Array, size: int) -> Array:
-    # Doubling from a fixed start: the capacity follows from the size alone, not from how the log was cut into pieces.
-    capacity = len(array)
-    if capacity >= size:
-        return array
-    while capacity < size:
-        capacity *= 2
-    grown = np.zeros((capacity, array.shape[1]), dtype=array.dtype)
-    grown[: len(array)] = array
-    return grown
 
 
 @njit(cache=True, nogil=True)

@@ -25,7 +25,7 @@ class Last(Slotted):
     def read(self, slots: Array, times: Array, now: int) -> Array:
         """(1, r) float64 seconds since the last event, at times (r,) or (1,); NaN for a key never met."""
         out = np.full((1, len(slots)), np.nan)
-        _read(self.times, slots, times, out)
+        since(self.times, NEVER, slots, times, out)
         return out
 
 
@@ -38,9 +38,11 @@ def _update(last: Array, slots: Array, times: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _read(last: Array, slots: Array, times: Array, out: Array) -> None:
+def since(moments: Array, never: int, slots: Array, times: Array, out: Array) -> None:
+    """Seconds from what slots hold to the reading times, at least 0, into `out` (1, r), which comes full of NaN for those that hold
+    `never`."""
     one = len(times) == 1
     for i in range(len(slots)):
         slot = slots[i]
-        if 0 <= slot < len(last) and last[slot] > NEVER:
-            out[0, i] = max((times[0] if one else times[i]) - last[slot], 0)
+        if 0 <= slot < len(moments) and moments[slot] != never:
+            out[0, i] = max((times[0] if one else times[i]) - moments[slot], 0)
