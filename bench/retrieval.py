@@ -21,6 +21,7 @@ from shortlist.core.contracts import FitContext
 from shortlist.data.dataset import Dataset, encode, read
 from shortlist.data.synthetic import world
 from shortlist.retrieve.cooccurrence import Cooccurrence
+from shortlist.retrieve.ctr_top import CtrTop
 from shortlist.retrieve.ease import Ease
 from shortlist.retrieve.history import History
 from shortlist.retrieve.ials import Ials
@@ -33,6 +34,7 @@ CHUNK = 256
 PARTS: dict[str, Any] = {
     "popular": Popular(half_life="2h"),
     "trending": Trending(),
+    "ctr_top": CtrTop(over=("click",), half_life="1d"),  # clicks stand in for impressions, which the stream has not
     "history": History(),
     "itemknn": Itemknn(),
     "cooccurrence": Cooccurrence(norm="count", half_life="12h"),

@@ -7,6 +7,7 @@ from shortlist.retrieve.als_content import AlsContent
 from shortlist.retrieve.content import Content
 from shortlist.retrieve.cooccurrence import Cooccurrence
 from shortlist.retrieve.eals import Eals
+from shortlist.retrieve.ctr_top import CtrTop
 from shortlist.retrieve.ease import Ease
 from shortlist.retrieve.history import History
 from shortlist.retrieve.hybridsvd import Hybridsvd
@@ -43,6 +44,16 @@ class TestPopularWindow(SourceSuite):
 class TestTrending(SourceSuite):
     def part(self) -> Any:
         return Trending(prior=2.0)
+
+
+class TestCtrTop(SourceSuite):
+    def part(self) -> Any:
+        return CtrTop()
+
+
+class TestWctrTop(SourceSuite):
+    def part(self) -> Any:
+        return CtrTop(event=("purchase",), over=("impression", "click"), half_life="2d", prior=3.0, weigh=True, least=2)
 
 
 class TestHistory(PersonalSourceSuite):

@@ -27,6 +27,8 @@ SOURCES: list[dict[str, Any]] = [
     {"type": "popular", "name": "popular_here", "by": "device", "window": "2d", "least": 20, "quota": 8},
     {"type": "popular", "name": "popular_ever", "by": "user.country", "least": 20, "quota": 8},
     {"type": "trending", "short": "6h", "long": "2d", "prior": 1.0, "quota": 6},
+    {"type": "ctr_top", "half_life": "2d", "prior": 5.0, "quota": 6},
+    {"type": "ctr_top", "name": "wctr_top", "event": "purchase", "weigh": True, "least": 3, "quota": 6},
     {"type": "history", "event": ["click", "purchase"], "weights": {"purchase": 2.0}, "quota": 6},
     {"type": "history", "name": "due", "until": ["cart"], "cycle": "1d", "quota": 4},
     {"type": "itemknn", "k": 20, "quota": 10},

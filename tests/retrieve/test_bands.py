@@ -18,6 +18,7 @@ from shortlist.retrieve.als_content import AlsContent
 from shortlist.retrieve.content import Content
 from shortlist.retrieve.cooccurrence import Cooccurrence
 from shortlist.retrieve.eals import Eals
+from shortlist.retrieve.ctr_top import CtrTop
 from shortlist.retrieve.ease import Ease
 from shortlist.retrieve.hybridsvd import Hybridsvd
 from shortlist.retrieve.i2i import I2i
@@ -68,6 +69,7 @@ def ndcg(part: Any) -> float:
     [
         (Popular(), 0.1497),
         (Popular(half_life="14d"), 0.2169),
+        (CtrTop(event=("rating",), over=("rating",), weigh=True, prior=20.0), 0.1082),
         (Itemknn(), 0.1852),
         (Itemknn(weighting="tfidf"), 0.2002),
         (Itemknn(weighting="bm25"), 0.1999),
