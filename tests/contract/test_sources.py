@@ -6,8 +6,8 @@ from shortlist.core.component import names
 from shortlist.retrieve.als_content import AlsContent
 from shortlist.retrieve.content import Content
 from shortlist.retrieve.cooccurrence import Cooccurrence
-from shortlist.retrieve.eals import Eals
 from shortlist.retrieve.ctr_top import CtrTop
+from shortlist.retrieve.eals import Eals
 from shortlist.retrieve.ease import Ease
 from shortlist.retrieve.history import History
 from shortlist.retrieve.hybridsvd import Hybridsvd

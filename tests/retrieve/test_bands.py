@@ -17,8 +17,8 @@ from shortlist.data.dataset import Dataset, read
 from shortlist.retrieve.als_content import AlsContent
 from shortlist.retrieve.content import Content
 from shortlist.retrieve.cooccurrence import Cooccurrence
-from shortlist.retrieve.eals import Eals
 from shortlist.retrieve.ctr_top import CtrTop
+from shortlist.retrieve.eals import Eals
 from shortlist.retrieve.ease import Ease
 from shortlist.retrieve.hybridsvd import Hybridsvd
 from shortlist.retrieve.i2i import I2i
