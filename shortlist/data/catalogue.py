@@ -56,6 +56,7 @@ class Table:
     columns: dict[str, Column] = field(default_factory=dict)
     listed: int = 0
     version: int = 0  # goes up with every change of a column: who keeps columns in another layout must look
+    gone: Array | None = None  # (capacity,) bool: deleted while serving, not to be shown; None where nothing is
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -97,6 +98,25 @@ class Table:
         if code + 1 >= self.capacity:
             self.room(2 * (code + 2))
         return code
+
+    def delete(self, code: int, gone: bool = True) -> None:
+        """From now on this row is not to be shown, or is again. Its attributes stay: histories may hold it."""
+        if self.gone is None:
+            if not gone:
+                return
+            self.gone = np.zeros(len(self), dtype=bool)
+        if code >= len(self.gone):
+            self.gone = np.concatenate([self.gone, np.zeros(2 * code + 2 - len(self.gone), dtype=bool)])
+        self.gone[code] = gone
+        self.version += 1
+
+    def there(self) -> Array | None:
+        """(len,) bool: rows that are not deleted; None where all are."""
+        if self.gone is None:
+            return None
+        there = np.ones(len(self), dtype=bool)
+        there[: len(self.gone)] = ~self.gone[: len(self)]
+        return there
 
     @property
     def capacity(self) -> int:
@@ -144,6 +164,8 @@ class Catalogue:
         for title, table in (("items", self.items), ("users", self.users)):
             table.ids.save(folder, title)
             about[title] = {"listed": table.listed, "columns": {}}
+            if table.gone is not None:
+                about[title]["gone"] = np.flatnonzero(table.gone).tolist()
             for i, (name, column) in enumerate(table.columns.items()):
                 stem = f"{title}.{i}"
                 about[title]["columns"][name] = column.kind
@@ -167,6 +189,8 @@ class Catalogue:
                 vocabulary = Vocabulary.load(folder, f"{stem}.vocabulary") if kind in ("category", "tags") else None
                 columns[name] = Column(kind, load_array(folder / f"{stem}.npy"), vocabulary, codes)
             tables.append(Table(Vocabulary.load(folder, title), columns, about[title]["listed"]))
+            for code in about[title].get("gone", ()):
+                tables[-1].delete(code)
         context = {name: Vocabulary.load(folder, f"context.{name}") for name in about["context"]}
         return cls(tables[0], tables[1], Vocabulary.load(folder, "kinds"), context)
 

@@ -21,16 +21,16 @@ def table(answer: Batch, users: pl.Series, items: Vocabulary, sources: Sequence[
             "item_id": items.names(answer.item),
             "rank": (rows.run_place(answer.offsets) + 1).astype(np.int32),
             "score": answer.cand["score"].astype(np.float32),
-            "source": _found_by(answer, sources),
+            "source": pl.Series(found_by(answer, sources), dtype=pl.String),
         }
     )
 
 
-def _found_by(answer: Batch, sources: Sequence[str]) -> pl.Series:
+def found_by(answer: Batch, sources: Sequence[str]) -> list[str]:
     """(m,) names of the sources that returned each row. Few combinations occur: each is written out once."""
     bits = np.zeros(answer.m, dtype=np.int64)
     for s, name in enumerate(sources):
         bits |= np.isfinite(answer.cand[f"rank_{name}"]).astype(np.int64) << s
-    distinct, which = np.unique(bits, return_inverse=True)
-    texts = ["|".join(name for s, name in enumerate(sources) if bit >> s & 1) for bit in distinct.tolist()]
-    return pl.Series("source", texts, dtype=pl.String).gather(which.astype(np.uint32))
+    rows = bits.tolist()
+    texts = {bit: "|".join(name for s, name in enumerate(sources) if bit >> s & 1) for bit in set(rows)}
+    return [texts[bit] for bit in rows]

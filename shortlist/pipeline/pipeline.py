@@ -80,14 +80,14 @@ class Pipeline:
         for place, part in ctx.progress(parts, f"fit as of {iso(ctx.now)}", len(parts)):
             part.fit(log, replace(ctx, place=place))
 
-    def retrieve(self, batch: Batch, state: State, trace: Trace | None = None) -> Batch:
+    def retrieve(self, batch: Batch, state: State, trace: Trace | None = None, ban: Mask | None = None) -> Batch:
         """Candidates of n requests: sources, merge, filters. Context values that no event has brought yet are unknown, also
-        where a log encoded at once has a code for them."""
+        where a log encoded at once has a code for them. ban: what the requests themselves do not allow, besides the filters."""
         timed = _timer(trace)
         context = {name: state.known(name, batch.req[name]) for name in state.catalogue.context if name in batch.req}
         batch = Batch({**batch.req, **context}, batch.offsets, batch.cand) if context else batch
         with timed("filters"):
-            mask = self._mask(batch, state)
+            mask = self._mask(batch, state, ban)
         hits = []
         for name, source in self.sources.items():
             with timed(f"source.{name}"):
@@ -98,7 +98,7 @@ class Pipeline:
             else:
                 pool = merge(batch, list(self.sources), hits, self.pool, len(state.catalogue.items))
         with timed("filters"):
-            dropped = self._dropped(pool, state)
+            dropped = self._dropped(pool, state, ban)
             kept = pool if dropped is None else pool.keep(dropped < 0)
         if trace is not None:
             trace.pool = pool
@@ -113,12 +113,12 @@ class Pipeline:
             )
         return batch
 
-    def _mask(self, batch: Batch, state: State) -> Mask | None:
-        """What the filters can tell the sources beforehand."""
+    def _mask(self, batch: Batch, state: State, ban: Mask | None = None) -> Mask | None:
+        """What the filters, and the requests, can tell the sources beforehand."""
         shared: Array | None = None
         bans: list[Mask] = []
-        for part in self.filters.values():
-            mask = part.mask(batch, state) if hasattr(part, "mask") else None
+        told = [part.mask(batch, state) for part in self.filters.values() if hasattr(part, "mask")]
+        for mask in (*told, ban):
             if mask is None:
                 continue
             if mask.shared is not None:
@@ -130,11 +130,12 @@ class Pipeline:
         offsets, items = _joined(bans, batch.n) if bans else (None, None)
         return Mask(shared, offsets, items)
 
-    def _dropped(self, pool: Batch, state: State) -> Array | None:
-        """(m,) index of the first filter that drops a row, -1 = kept; None when nothing is dropped."""
+    def _dropped(self, pool: Batch, state: State, ban: Mask | None) -> Array | None:
+        """(m,) index of the first filter that drops a row, -1 = kept; None when nothing is dropped. What the requests do not allow counts
+        as one more filter, after the last."""
         dropped: Array | None = None
-        for i, part in enumerate(self.filters.values()):
-            out = ~part.keep(pool, state)
+        for i, part in enumerate([*self.filters.values(), *([] if ban is None else [ban])]):
+            out = ~(part.allows(pool) if isinstance(part, Mask) else part.keep(pool, state))
             if out.any():
                 if dropped is None:
                     dropped = np.full(pool.m, -1, dtype=np.int64)
@@ -184,6 +185,8 @@ class Pipeline:
                     chosen = rows.top(batch, score, self.keeps[name])
                     batch, score = batch.take(chosen), score[chosen]
             batch = batch.with_columns({"score": score})
+            if trace is not None:
+                trace.scored = batch
             if not whole:
                 batch = self._slim(batch)
             return batch.take(rows.order(batch, score))
@@ -220,9 +223,11 @@ class Pipeline:
                 return batch.take(np.arange(min(k, batch.m)))
             return batch.take(np.flatnonzero(rows.run_place(batch.offsets) < k))
 
-    def recommend(self, batch: Batch, state: State, k: int, trace: Trace | None = None) -> Batch:
-        """Answers of n requests, at most k items each, best first."""
-        pool = self.retrieve(batch, state, trace)
+    def recommend(
+        self, batch: Batch, state: State, k: int, trace: Trace | None = None, ban: Mask | None = None
+    ) -> Batch:
+        """Answers of n requests, at most k items each, best first. ban: see `retrieve`."""
+        pool = self.retrieve(batch, state, trace, ban)
         if self.rankers and not self.fallback:
             pool = self.add_features(pool, state, trace)
         ranked = self.rank(pool, trace, whole=trace is not None and trace.whole)

@@ -15,12 +15,14 @@ from shortlist.core.batch import Array, Batch
 @dataclass
 class Trace:
     """Filled by `Pipeline.recommend`. pool: after the merge; dropped: (pool rows,) index of the filter that dropped the row, -1 =
-    kept; ranked: survivors with `score` (and, if `whole`, every feature column), best first; answer: after the rules, at most k per request."""
+    kept; scored: survivors of filters and light rankers with every column and `score`, in no order; ranked: the same best first (of the columns all if
+    `whole`, else those that the rules see); answer: after the rules, at most k per request."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     whole: bool = True
     pool: Batch | None = None
     dropped: Array | None = None
+    scored: Batch | None = None
     ranked: Batch | None = None
     answer: Batch | None = None
 

@@ -1,7 +1,8 @@
-"""The engine: a bundle and its state, in one process. `recommend` answers, `track` learns; the next answer knows."""
+"""The engine: a bundle, its state and perhaps a log, in one process. `recommend` answers, `track` learns; the next answer knows."""
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,32 +14,38 @@ import polars as pl
 from shortlist.core import rows
 from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.contracts import Mask
-from shortlist.core.errors import ConfigError, DataError, ShortlistError, choices
-from shortlist.core.units import moment
+from shortlist.core.errors import ConfigError, DataError
 from shortlist.data.catalogue import Catalogue
-from shortlist.data.schema import MILLISECONDS, OPTIONAL, REQUIRED
-from shortlist.pipeline.answer import table
+from shortlist.pipeline.answer import found_by, table
 from shortlist.pipeline.bundle import Bundle
 from shortlist.pipeline.pipeline import Pipeline
 from shortlist.pipeline.trace import Trace
+from shortlist.serve import ask, entry, told
+from shortlist.serve.ask import MOST, Asked, Filters
+from shortlist.serve.eventlog.codec import encode
+from shortlist.serve.eventlog.contract import Ack, Entry, KeyUsed, LogError
+from shortlist.serve.eventlog.writer import Writer
+from shortlist.serve.fold import FOLDED, fold
 from shortlist.serve.record import Recorder
 from shortlist.state.state import State
 
-MOST = 1000  # items in one answer
-ASKED = ("user_id", "k", "time", "context", "exclude", "explain")  # fields of a request
-LARGEST = float(np.finfo(np.float32).max)  # values are kept as float32
+__all__ = ["MOST", "Engine"]
+
+PIECE = 2000  # entries of the log that are read at a time
+REQUEST = "the request"  # who dropped what the request did not allow
 
 
 class Engine:
-    """The same pipeline and state that were trained and measured, for one request at a time or for many.
+    """The same pipeline and state that were trained and measured, for one request at a time or for many. Not for several threads at a
+    time: whoever has several puts requests in turn.
 
     clock: gives "now" in unix seconds for requests and events without a time; by default the time of the latest event known,
-    so that a bundle of old data answers as of its data.
+    so that a bundle of old data answers as of its data. surface: the name that answers carry in the log.
     """
 
     def __init__(
         self, pipeline: Pipeline, state: State, *, k: int = 10, chunk: int = 256, context: Sequence[str] = (),
-        name: str = "", clock: Callable[[], float] | None = None,
+        name: str = "", clock: Callable[[], float] | None = None, surface: str = "default", impression: str = "",
     ) -> None:  # fmt: skip
         self.pipeline = pipeline
         self.state = state
@@ -46,22 +53,32 @@ class Engine:
         self.chunk = chunk
         self.context = tuple(context)
         self.name = name
+        self.surface = surface
+        self.position = 0  # of the log: every entry up to it is folded in
+        self.writer: Writer | None = None
+        self.impression = impression  # the event kind of which a served answer is an event; "" = it is none
         self._clock = clock
         self._recorder: Recorder | None = None
+        self._filters = Filters()
+        self._prefix, self._serial = secrets.token_hex(6), 0
 
     @classmethod
-    def load(cls, folder: str | Path, *, verify: bool = True, clock: Callable[[], float] | None = None) -> Engine:
+    def load(
+        cls, folder: str | Path, *, verify: bool = True, clock: Callable[[], float] | None = None, surface: str = "default",
+    ) -> Engine:  # fmt: skip
         """An engine on a bundle folder."""
-        bundle = Bundle.load(Path(folder), verify)
-        return cls.of(bundle, clock=clock)
+        return cls.of(Bundle.load(Path(folder), verify), clock=clock, surface=surface)
 
     @classmethod
-    def of(cls, bundle: Bundle, *, clock: Callable[[], float] | None = None) -> Engine:
+    def of(
+        cls, bundle: Bundle, *, clock: Callable[[], float] | None = None, surface: str = "default"
+    ) -> Engine:  # fmt: skip
         """An engine on a bundle in memory."""
         recipe = bundle.recipe
+        kind = recipe.data.impression
         return cls(
             bundle.pipeline, bundle.state, k=recipe.pipeline.k, chunk=recipe.pipeline.chunk, context=recipe.data.context,
-            name=bundle.name, clock=clock,
+            name=bundle.name, clock=clock, surface=surface, impression=kind if kind in bundle.state.catalogue.kinds else "",
         )  # fmt: skip
 
     @property
@@ -73,36 +90,128 @@ class Engine:
         """Unix seconds of a request or event that does not say."""
         return int(self._clock()) if self._clock is not None else max(self.state.now, 0)
 
+    # The log
+
+    def follow(self, writer: Writer, position: int = 0) -> None:
+        """From now on events go into a log, and every answer knows all that the log held when it was asked for. position: entries up to it
+        are in the state already."""
+        self.writer, self.position = writer, position
+        self.catch_up()
+
+    def catch_up(self) -> int:
+        """Fold in what the log has and this engine has not: how many entries it was behind. LogError where the log is away."""
+        if self.writer is None:
+            return 0
+        log = self.writer.log
+        last, first = log.last(), self.position
+        kinds = (*FOLDED, entry.SERVED) if self.impression else FOLDED
+        while self.position < last:
+            found = log.read(self.position, PIECE, kinds)
+            self.fold(found)
+            whole = len(found) < PIECE  # then the log has no more of these kinds, at least up to `last`
+            self.position = max(found[-1].position if found else 0, last if whole else 0)
+        return max(last - first, 0)
+
+    def fold(self, entries: Sequence[Any]) -> None:
+        """Fold entries of a log in; they must follow what is folded in already."""
+        fold(self.state, entries, self.impression, self._changed)
+
+    def _changed(self, codes: Array) -> None:
+        """Parts that keep something of their own for every item are told which items are new or different."""
+        for _, part in self.pipeline.parts():
+            if hasattr(part, "items_changed"):
+                part.items_changed(codes, self.catalogue)
+
+    def _append(self, kind: int, content: Any, key: str) -> Ack:
+        """Into the log, durable, and folded in; without a log only folded in."""
+        if self.writer is None:
+            raise ConfigError("this engine has no log: `follow` one first")
+        ack = self.writer.append(Entry(kind, encode(content), key))
+        if ack.problem:
+            raise KeyUsed(f"idempotency key {key!r}: {ack.problem}")
+        self.catch_up()
+        return ack
+
+    # Answers
+
     def recommend(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer one request: `{"user_id", "k", "time", "context": {}, "exclude": [item ids], "explain": bool}`, all optional.
+        """Answer one request: `{"user_id", "k", "time", "context": {}, "exclude": [item ids], "filter": {}, "explain": bool}`, all
+        optional; filter: see `ask.matching`.
 
         Returns `{"user_id", "items": [{"item_id", "score", "why" if asked to explain}], "time", "bundle", "took_ms"}`. An unknown user, and a
-        short list, are not errors. While the engine records, the answer has a `request_id`, too.
+        short list, are not errors. While the engine records or follows a log, the answer has a `request_id`, too, and says in `degraded`
+        what it had to do without.
         """
         started = time.perf_counter()
-        batch, k, exclude = self.checked(request)
+        degraded = self._ready()
+        asked = self.asked(request)
         explain = bool(request.get("explain"))
-        trace = Trace() if explain or self._recorder is not None else None
-        answer = self._answer(batch, k, exclude, trace)
+        recorded = self._recorder is not None
+        trace = Trace(whole=recorded) if explain or recorded or self.writer is not None else None
+        answer = self.answer(asked, trace)
         names = self.catalogue.items.ids
         items: list[dict[str, Any]] = []
-        for row in range(answer.m):
-            entry: dict[str, Any] = {
-                "item_id": names.name(int(answer.item[row])),
-                "score": float(answer.cand["score"][row]),
-            }
+        for code, score in zip(answer.item.tolist(), answer.cand["score"].tolist(), strict=True):
+            shown: dict[str, Any] = {"item_id": names.name(code), "score": score}
             if trace is not None and explain:
-                entry["why"] = trace.why(int(answer.item[row]), list(self.pipeline.filters))
-            items.append(entry)
-        named = {} if trace is None else self._recorded(request, batch, k, exclude, trace)
-        return {
-            **named,
+                shown["why"] = trace.why(code, [*self.pipeline.filters, REQUEST])
+            items.append(shown)
+        made = {
             "user_id": request.get("user_id"),
             "items": items,
-            "time": int(batch.time[0]),
+            "time": int(asked.batch.time[0]),
             "bundle": self.name,
-            "took_ms": round(1000 * (time.perf_counter() - started), 3),
         }
+        if trace is not None and self._recorder is not None:
+            made["request_id"] = self._recorded(asked, trace)
+        if self.writer is not None:
+            made["degraded"] = degraded
+            made.setdefault("request_id", self.request_id())
+            self._served(asked, made, answer)
+        return {**made, "took_ms": round(1000 * (time.perf_counter() - started), 3)}
+
+    def _ready(self) -> list[str]:
+        """All that the log holds is folded in; where the log is away, the answer is as of what was known, and says so."""
+        try:
+            self.catch_up()
+        except LogError:
+            return ["log"]
+        return []
+
+    def request_id(self) -> str:
+        """A new name for an answer, that no other worker gives."""
+        self._serial += 1
+        return f"{self._prefix}-{self._serial}"
+
+    def asked(self, request: Mapping[str, Any]) -> Asked:
+        """A request, checked, as a batch of one. ConfigError for a bad one."""
+        return ask.asked(request, self.catalogue, self.context, self.k, self.now, self._filters)
+
+    def answer(self, asked: Asked, trace: Trace | None = None) -> Batch:
+        """The pipeline's answer without the excluded items: asked for as many more, so that the list is not short for it. Where it is
+        short all the same, the sources are told not to search for them."""
+        exclude, k = asked.exclude, asked.k
+        if not len(exclude):
+            return self.pipeline.recommend(asked.batch, self.state, k, trace, asked.ban())
+        answer = self.pipeline.recommend(asked.batch, self.state, k + len(exclude), trace, asked.ban())
+        answer = answer.keep(Mask(None, np.array([0, len(exclude)]), exclude).allows(answer))
+        if answer.m < k:
+            answer = self.pipeline.recommend(asked.batch, self.state, k, trace, asked.ban(pushed=True))
+        answer = answer.take(np.flatnonzero(rows.run_place(answer.offsets) < k))
+        if trace is not None:
+            trace.answer = answer
+        return answer
+
+    def _served(self, asked: Asked, made: Mapping[str, Any], answer: Batch) -> None:
+        """Hand the answer to the log as the impressions that it is. It does not wait for the disk; what finds no room is counted."""
+        assert self.writer is not None
+        content = entry.Served(
+            request_id=made["request_id"], surface=self.surface, bundle=self.name, variant="", user_id=made["user_id"],
+            time=made["time"], after=self.position, request=asked.request,
+            items=[each["item_id"] for each in made["items"]], scores=[each["score"] for each in made["items"]],
+            sources=found_by(answer, list(self.pipeline.sources)), propensity=[1.0] * answer.m, degraded=made["degraded"],
+        )  # fmt: skip
+        self.writer.put(Entry(entry.SERVED, encode(content), request=content.request_id))
 
     def record(self, folder: str | Path, **options: Any) -> Recorder:
         """From now on keep every answer to `recommend`, with all that the ranker saw, and every event that `track` is given: so that
@@ -111,83 +220,25 @@ class Engine:
         self._recorder = Recorder(Path(folder), self.name, self.catalogue, **options)
         return self._recorder
 
-    def _recorded(
-        self, request: Mapping[str, Any], batch: Batch, k: int, exclude: Array, trace: Trace
-    ) -> dict[str, Any]:  # fmt: skip
-        """The request's id in the record; nothing where there is none."""
-        if self._recorder is None:
-            return {}
+    def _recorded(self, asked: Asked, trace: Trace) -> str:
+        """The request's id in the record."""
+        assert self._recorder is not None
         assert trace.ranked is not None
         assert trace.answer is not None
-        asked = {
-            "user_id": request.get("user_id"),
-            "time": int(batch.time[0]),
-            "context": dict(request.get("context") or {}),
-            "k": k,
-            "exclude": self.catalogue.items.ids.names(exclude).to_list(),
-        }
-        return {"request_id": self._recorder.request(self.state.count, asked, trace.ranked, trace.answer)}
+        return self._recorder.request(self.state.count, asked.request, trace.ranked, trace.answer)
 
-    def checked(self, request: Mapping[str, Any]) -> tuple[Batch, int, Array]:
-        """A request as a batch of one, how many items it wants, and the codes of those it does not want. ConfigError for a bad one."""
-        unknown = set(request) - set(ASKED)
-        if unknown:
-            raise ConfigError(f"request: unknown field {sorted(unknown)[0]!r}; fields: {choices(ASKED)}")
-        k = request.get("k", self.k)
-        if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= MOST:
-            raise ConfigError(f"request: k must be a whole number from 1 to {MOST}, not {k!r}")
-        user, context, exclude = request.get("user_id"), request.get("context"), request.get("exclude")
-        if user is not None and not _is_id(user):
-            raise ConfigError(f"request: user_id must be an id, not {user!r}")
-        if context is not None and not isinstance(context, Mapping):
-            raise ConfigError(f"request: context must be a table of values by name, not {context!r}")
-        if exclude is not None and not isinstance(exclude, list | tuple | set):
-            raise ConfigError(f"request: exclude must be a list of item ids, not {exclude!r}")
-        codes = self.catalogue.items.ids.codes(list(exclude or []))
-        return self._asked([user], request.get("time"), context or {}), k, codes[codes >= 0]
-
-    def _answer(self, batch: Batch, k: int, exclude: Array, trace: Trace | None = None) -> Batch:
-        """The pipeline's answer without some items: asked for as many more, so that the list is not short for it."""
-        if not len(exclude):
-            return self.pipeline.recommend(batch, self.state, k, trace)
-        answer = self.pipeline.recommend(batch, self.state, k + len(exclude), trace)
-        answer = answer.keep(Mask(None, np.array([0, len(exclude)]), exclude).allows(answer))
-        answer = answer.take(np.flatnonzero(rows.run_place(answer.offsets) < k))
-        if trace is not None:
-            trace.answer = answer
-        return answer
-
-    def _asked(self, users: Sequence[Any], at: Any, context: Mapping[str, Any]) -> Batch:
-        """Requests as a batch: outside ids to codes, -1 where unknown."""
-        for name in context:
-            if name not in self.context:
-                raise ConfigError(f"request: unknown context {name!r}; choices: {choices(self.context)}")
-        codes = np.array(
-            [-1 if user is None else self.catalogue.users.ids.code(user) for user in users], dtype=np.int32
-        )
-        columns: Columns = {}
-        for name in self.context:
-            columns[name] = np.repeat(self._context(name, context.get(name)), len(codes))
-        return Batch.of(codes, np.array(self._moment(at, "request", ConfigError), dtype=np.int64), **columns)
-
-    def _moment(self, at: Any, where: str, kind: type[ShortlistError]) -> int:
-        """Unix seconds of a given time; now when there is none."""
-        try:
-            seconds = self.now() if at is None else moment(at)
-        except ConfigError as error:
-            raise kind(f"{where}: {error}") from None
-        if abs(seconds) >= MILLISECONDS:
-            raise kind(f"{where}: time {at!r} is not in seconds: it looks like milliseconds")
-        return seconds
-
-    def _context(self, name: str, value: Any) -> Array:
-        """One context value as (1,): a category's code (-1 = unknown or not given), or a number (NaN = not given)."""
-        vocabulary = self.catalogue.context.get(name)
-        if vocabulary is not None:
-            return np.array([-1 if value is None else vocabulary.code(_word(value))], dtype=np.int32)
-        if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
-            raise ConfigError(f"request: context {name!r} must be a number, not {value!r}")
-        return np.array([np.nan if value is None else value], dtype=np.float32)
+    def trace(self, request: Mapping[str, Any], item_id: Any) -> dict[str, Any]:
+        """Why an item is in the answer of a request, or why not: missed, filtered by whom, or at which place it was ranked."""
+        self._ready()
+        asked = self.asked(request)
+        code = self.catalogue.items.ids.code(item_id)
+        if code < 0:
+            return {"item_id": item_id, "found": False, "reason": "unknown item"}
+        if code in asked.exclude:
+            return {"item_id": item_id, "found": False, "reason": "excluded by the request"}
+        trace = Trace(whole=False)
+        self.answer(asked, trace)
+        return {"item_id": item_id, **trace.why(code, [*self.pipeline.filters, REQUEST])}
 
     def recommend_all(
         self, users: Iterable[Any] | None = None, k: int | None = None, at: Any = None,
@@ -201,12 +252,15 @@ class Engine:
         if isinstance(users, str):
             raise ConfigError(f"recommend: users must be a list of ids, not {users!r}")
         names = self.catalogue.users.ids.series().to_list() if users is None else list(users)
-        ids = self._ids(names)
+        ids, moment = self._ids(names), told.seconds(at, self.now, "request", ConfigError)
+        there = self.catalogue.items.there()
+        ban = None if there is None else Mask(there)
         starts = list(range(0, len(names), self.chunk)) or [0]
         parts = []
         for start in progress(starts, "recommend", len(starts)) if progress is not None else starts:
             stop = start + self.chunk
-            answer = self.pipeline.recommend(self._asked(names[start:stop], at, {}), self.state, k)
+            batch = ask.many(names[start:stop], moment, {}, self.catalogue, self.context)
+            answer = self.pipeline.recommend(batch, self.state, k, ban=ban)
             parts.append(table(answer, ids[start:stop], self.catalogue.items.ids, list(self.pipeline.sources)))
         return pl.concat(parts)
 
@@ -217,92 +271,31 @@ class Engine:
         text = own.is_text or any(isinstance(name, str) for name in names)
         return pl.Series([str(name) if text else name for name in names], dtype=pl.String if text else pl.Int64)
 
-    def track(self, events: Iterable[Mapping[str, Any]]) -> int:
-        """Fold events in, in the order given: `{"user_id", "item_id", "event", "time", "value", ...context}`. New users and
-        items are taken in. All are checked before any is: DataError names the first bad one. Returns how many were folded."""
-        listed = list(events)
-        columns, first = self.encoded(listed), self.state.count
+    # Events
+
+    def told(self, events: Iterable[Mapping[str, Any]]) -> entry.Events:
+        """Events as columns for a log, checked. DataError names the first bad one."""
+        return told.told(list(events), self.catalogue, self.context, self.moment)
+
+    def moment(self, at: Any, where: str) -> int:
+        """Unix seconds of an event's time; now when there is none."""
+        return told.seconds(at, self.now, where, DataError)
+
+    def track(self, events: Iterable[Mapping[str, Any]], key: str = "") -> int:
+        """Learn from events, in the order given: `{"user_id", "item_id", "event", "time", "value", ...context}`, and `request_id` and
+        `position` of the answer that they belong to. New users and items are taken in. All are checked before any is: DataError names the
+        first bad one. With a log they are durable when this returns; a batch under a `key` that the log knows is not taken in again
+        (KeyUsed where it was another batch). Returns how many were taken in."""
+        content = self.told(events)
+        if self.writer is not None:
+            ack = self._append(entry.EVENTS, content, key)
+            return 0 if ack.duplicate else len(content.time)
+        columns, first = told.coded(content, self.catalogue), self.state.count
         self.state.apply(columns)
         if self._recorder is not None:
             self._recorder.events(first, columns)
-        return len(listed)
+        return len(content.time)
 
     def encoded(self, events: Sequence[Mapping[str, Any]]) -> Columns:
         """Events as log columns; checked first, so that a bad batch changes nothing."""
-        kinds = self.catalogue.kinds
-        fields = [*REQUIRED, *OPTIONAL, *dict.fromkeys([*self.catalogue.context, *self.context])]
-        only = str(kinds.name(0)) if len(kinds) == 1 else None
-        times, values, kind_codes = [], [], []
-        for i, event in enumerate(events):
-            where = f"events[{i}]"
-            for key in event:
-                if key not in fields:
-                    raise DataError(f"{where}: unknown field {key!r}; fields: {choices(fields)}")
-            for key in ("user_id", "item_id"):
-                if not _is_id(event.get(key)):
-                    raise DataError(f"{where}: {key} must be an id, not {event.get(key)!r}")
-            kind = event.get("event", only)
-            if kind is None or kinds.code(kind) < 0:
-                raise DataError(f"{where}: unknown event {kind!r}; choices: {choices(kinds.series().to_list())}")
-            value = event.get("value")
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST
-            ):
-                raise DataError(f"{where}: value must be a finite number, not {value!r}")
-            times.append(self._moment(event.get("time"), where, DataError))
-            values.append(np.nan if value is None else value)
-            kind_codes.append(kinds.code(kind))
-        self._same_ids(events)
-        columns: Columns = {
-            "user": np.array([self.catalogue.users.add(event["user_id"]) for event in events], dtype=np.int32),
-            "item": np.array([self.catalogue.items.add(event["item_id"]) for event in events], dtype=np.int32),
-            "time": np.array(times, dtype=np.int64),
-            "kind": np.array(kind_codes, dtype=np.int8),
-            "value": np.array(values, dtype=np.float32),
-        }
-        for name in self.catalogue.context:
-            vocabulary = self.catalogue.context[name]
-            given = [_word(event.get(name)) for event in events]
-            columns[name] = np.array(
-                [-1 if value is None else vocabulary.add(value) for value in given], dtype=np.int32
-            )
-        return columns
-
-    def _same_ids(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Refuse text where the data have integers, and what cannot be stored, before any event is taken in."""
-        columns = {"user_id": self.catalogue.users.ids, "item_id": self.catalogue.items.ids, **self.catalogue.context}
-        for key, vocabulary in columns.items():
-            integers = not vocabulary.is_text and len(vocabulary) > 0
-            for i, event in enumerate(events):
-                given = _word(event.get(key))
-                if given is None:
-                    continue
-                if not _is_id(given):
-                    raise DataError(f"events[{i}]: {key} must be text or a whole number, not {given!r}")
-                own = vocabulary.like(given)
-                if integers and isinstance(own, str):
-                    raise DataError(f"events[{i}]: {key} {given!r} is text, but the ids of this bundle are integers")
-                if isinstance(own, int) and not -(2**63) <= own < 2**63:
-                    raise DataError(f"events[{i}]: {key} {given!r} is too large for an id")
-
-    def trace(self, request: Mapping[str, Any], item_id: Any) -> dict[str, Any]:
-        """Why an item is in the answer of a request, or why not: missed, filtered by whom, or at which place it was ranked."""
-        batch, k, exclude = self.checked(request)
-        code = self.catalogue.items.ids.code(item_id)
-        if code < 0:
-            return {"item_id": item_id, "found": False, "reason": "unknown item"}
-        if code in exclude:
-            return {"item_id": item_id, "found": False, "reason": "excluded by the request"}
-        trace = Trace()
-        self._answer(batch, k, exclude, trace)
-        return {"item_id": item_id, **trace.why(code, list(self.pipeline.filters))}
-
-
-def _is_id(value: object) -> bool:
-    """Is it text or a whole number?"""
-    return isinstance(value, str | int | np.integer) and not isinstance(value, bool)
-
-
-def _word(value: object) -> object:
-    """A context value as a table would hold it: a truth value is the text that a column of them is read as."""
-    return str(value).lower() if isinstance(value, bool) else value
+        return told.coded(self.told(events), self.catalogue)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,8 +104,10 @@ def parity(bundle: Path, folder: Path, progress: Callable[..., Iterable[Any]] = 
         start, stop = state.count - first, group[0].position - first
         if stop > start:
             state.apply({name: column[start:stop] for name, column in columns.items()})
-        for begin in range(0, len(group), engine.chunk):
-            _compare(engine, group[begin : begin + engine.chunk], shelf, found)
+        plain = [each for each in group if not own(each.request)]
+        parts = [plain[begin : begin + engine.chunk] for begin in range(0, len(plain), engine.chunk)]
+        for part in (*parts, *([each] for each in group if own(each.request))):
+            _compare(engine, part, shelf, found)
     return found
 
 
@@ -124,6 +126,11 @@ def _asked(folder: Path, found: Parity) -> list[Asked]:
     found.missing_requests = sum(max(own, default=-1) + 1 for own in given.values()) - len(listed)
     found.requests = len(listed)
     return sorted(listed, key=lambda each: (each.position, each.segment.name, each.serial))
+
+
+def own(request: Mapping[str, Any]) -> bool:
+    """Does the request rule items out, so that it must be asked alone?"""
+    return bool(request.get("exclude") or request.get("filter"))
 
 
 def _reach(folder: Path, asked: Sequence[Asked], start: int, stop: int) -> None:
@@ -213,19 +220,17 @@ def _compare(engine: Engine, group: Sequence[Asked], shelf: Shelf, found: Parity
 
 def recomputed(engine: Engine, group: Sequence[Asked]) -> tuple[Batch, Array]:
     """What the ranker scores for these requests now, best first, and (m,) each row's place in its answer."""
-    checked = [engine.checked(each.request) for each in group]
-    batch = concat([entry[0] for entry in checked])
+    checked = [engine.asked(each.request) for each in group]
     trace = Trace()
-    most = max(k + len(exclude) for _, k, exclude in checked)
-    engine.pipeline.recommend(batch, engine.state, most, trace)
+    if len(checked) == 1:
+        engine.answer(checked[0], trace)
+    else:
+        batch, k = concat([entry.batch for entry in checked]), np.array([entry.k for entry in checked])
+        answer = engine.pipeline.recommend(batch, engine.state, int(k.max()), trace, checked[0].ban())
+        trace.answer = answer.keep(rows.run_place(answer.offsets) < answer.spread(k))
     assert trace.ranked is not None
     assert trace.answer is not None
-    answer = trace.answer
-    banned = rows.offsets_of(np.array([len(exclude) for _, _, exclude in checked]))
-    answer = answer.keep(~rows.member(answer, banned, np.concatenate([exclude for _, _, exclude in checked])))
-    k = np.array([k for _, k, _ in checked])
-    answer = answer.keep(rows.run_place(answer.offsets) < answer.spread(k))
-    return trace.ranked, places(trace.ranked, answer)
+    return trace.ranked, places(trace.ranked, trace.answer)
 
 
 def _batch(parts: Sequence[pl.DataFrame], like: Batch, catalogue: Catalogue) -> Batch:

@@ -165,7 +165,7 @@ def test_live_equals_replay(folder: Path, seed: int) -> None:
         assert many.answer is not None
         for i, each in enumerate(group):
             request = each.request
-            batch = engine._asked([request["user_id"]], request.get("time"), request["context"])
+            batch = engine.asked(request).batch
             one = Trace()
             engine.pipeline.recommend(batch, engine.state, 10, one)
             assert one.ranked is not None

@@ -1,0 +1,80 @@
+"""Serve a bundle over HTTP: answers in milliseconds that know the last click, and events that are never lost."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shortlist.cli.options import Bundle, Json
+from shortlist.cli.output import as_json, note
+from shortlist.core.errors import ConfigError
+from shortlist.core.extras import need
+from shortlist.pipeline.bundle import check, manifest
+from shortlist.serve.run import Runner
+from shortlist.serve.settings import Settings
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def run(
+    bundle: Bundle,
+    host: Annotated[
+        str, typer.Option("--host", help="The address to listen on; the default is this machine only.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="0 = any free one.", min=0, max=65_535)] = 8000,
+    workers: Annotated[
+        int, typer.Option("--workers", help="Processes that share the port and the log.", min=1, max=256)
+    ] = 1,
+    log: Annotated[
+        str,
+        typer.Option("--log", help="Where events and answers are kept: sqlite:PATH or redis://HOST:PORT/DB?name=NAME."),
+    ] = "sqlite:shortlist.log",
+    surface: Annotated[
+        list[str] | None,
+        typer.Option("--surface", metavar="NAME=BUNDLE", help="Another bundle beside the first; may be given again."),
+    ] = None,
+    clock: Annotated[
+        str,
+        typer.Option(
+            "--clock", help="wall; log: time goes on from where the data end; auto: log where they end over a week ago."
+        ),
+    ] = "auto",
+    after: Annotated[
+        int,
+        typer.Option("--after", help="Entries of the log up to this position are in the bundle's data already.", min=0),
+    ] = 0,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Where snapshots and traces are kept; beside the log by default.")
+    ] = None,
+    waiting: Annotated[
+        int, typer.Option("--waiting", help="Requests that may wait in a worker; more get 429.", min=1)
+    ] = 64,
+    patience: Annotated[float, typer.Option("--patience", help="Seconds that a request may wait.", min=0.01)] = 1.0,
+    body: Annotated[int, typer.Option("--body", help="Bytes that a request's body may have.", min=1000)] = 2_000_000,
+    json: Json = False,
+) -> None:
+    """Runs until it is stopped (SIGTERM or Ctrl-C); what was acknowledged is there at the next start."""
+    for package in ("fastapi", "uvicorn", "msgspec"):
+        need(package, "serve", "shortlist serve")
+    surfaces = {"default": str(bundle), **named(surface or [])}
+    for path in surfaces.values():
+        check(Path(path), manifest(Path(path)))  # once, here: the workers need not hash the files again
+    settings = Settings(
+        surfaces, log, host, port, workers, "" if folder is None else str(folder), clock, waiting, patience, body,
+        verify=False, after=dict.fromkeys(surfaces, after),
+    )  # fmt: skip
+    runner = Runner(settings, note)
+    if json:
+        as_json({"host": host, "port": runner.port, "workers": workers, "log": log})
+    raise typer.Exit(runner.run())
+
+
+def named(surfaces: list[str]) -> dict[str, str]:
+    """NAME=BUNDLE, by name."""
+    made = {}
+    for text in surfaces:
+        name, equals, path = text.partition("=")
+        if not equals or not name or not path or name == "default" or name in made:
+            raise ConfigError(f"--surface {text}: write NAME=BUNDLE, with a name of its own (and not 'default')")
+        made[name] = path
+    return made

@@ -1,0 +1,112 @@
+"""New and changed rows of the items and users tables, while a service runs: attributes as JSON has them, into dense columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from shortlist.core.batch import Array
+from shortlist.core.errors import ConfigError, DataError, choices
+from shortlist.core.units import moment
+from shortlist.data.catalogue import NEVER, Column, Table
+from shortlist.data.schema import MILLISECONDS
+
+LONGEST = 1000  # entries of a list
+
+
+def checked(table: Table, row: Mapping[str, Any], place: str, dates: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The attributes of a row, without its id, each as its column keeps it. dates: moments that may be given although the table has no
+    such column yet. DataError for a column that is not there, or a value that does not fit."""
+    made: dict[str, Any] = {}
+    for name, value in row.items():
+        column = table.columns.get(name)
+        if column is None and name not in dates:
+            raise DataError(f"{place}: unknown column {name!r}; columns: {choices([*table.columns, *dates])}")
+        kind = "moment" if column is None else column.kind
+        made[name] = None if value is None else _fitting(kind, column, value, f"{place}: {name}")
+    return made
+
+
+def fitting(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Of attributes that were checked against another table, those that this one can hold, as its columns keep them."""
+    made: dict[str, Any] = {}
+    for name, value in row.items():
+        try:
+            made |= checked(table, {name: value}, "", (name,))
+        except DataError:
+            continue
+    return made
+
+
+def _fitting(kind: str, column: Column | None, value: Any, place: str) -> Any:
+    if kind == "category" and isinstance(value, bool | int | str):
+        return str(value).lower() if isinstance(value, bool) else value
+    if kind == "number" and isinstance(value, int | float) and abs(value) <= float(np.finfo(np.float32).max):
+        return float(value)
+    if kind == "moment":
+        try:
+            seconds = moment(value)
+        except ConfigError as error:
+            raise DataError(f"{place}: {error}") from None
+        if abs(seconds) >= MILLISECONDS:
+            raise DataError(f"{place}: {value!r} is not in seconds: it looks like milliseconds")
+        return seconds
+    texts = isinstance(value, list) and len(value) <= LONGEST and all(isinstance(entry, int | str) for entry in value)
+    if kind == "tags" and texts:
+        return [str(entry) for entry in value]
+    if kind == "vector" and isinstance(value, list) and column is not None:
+        width = column.values.shape[1]
+        if len(value) == width and all(isinstance(x, int | float) and abs(x) < 1e30 for x in value):
+            return [float(x) for x in value]
+        raise DataError(f"{place}: must be a list of {width} finite numbers")
+    expected = {
+        "category": "text or a whole number",
+        "number": "a finite number",
+        "tags": f"a list of at most {LONGEST} texts",
+    }
+    raise DataError(f"{place}: must be {expected.get(kind, kind)}, not {str(value)[:80]!r}")
+
+
+def put(table: Table, code: int, row: Mapping[str, Any]) -> None:
+    """Write checked attributes of one row. Columns that are not named keep their value; None makes it missing. A moment that the table
+    has no column for gets one."""
+    for name, value in row.items():
+        column = table.columns.get(name)
+        if column is None:
+            column = table.columns[name] = Column("moment", np.full(max(table.capacity, code + 2), NEVER))
+        if column.kind == "tags":
+            _put_tags(column, code, value or [])
+        elif column.kind == "category":
+            column.values = _own(column.values)
+            assert column.vocabulary is not None
+            fits = value is not None and (
+                column.vocabulary.is_text or not isinstance(column.vocabulary.like(value), str)
+            )
+            fits = fits or (value is not None and not len(column.vocabulary))
+            column.values[code] = column.vocabulary.add(value) if fits else -1
+        else:
+            column.values = _own(column.values)
+            column.values[code] = (
+                {"number": np.nan, "moment": NEVER, "vector": np.nan}[column.kind] if value is None else value
+            )
+    table.version += 1
+
+
+def _own(values: Array) -> Array:
+    return values if values.flags.writeable else values.copy()
+
+
+def _put_tags(column: Column, code: int, words: list[str]) -> None:
+    """Entries of one row exchanged; those of later rows move."""
+    assert column.vocabulary is not None
+    assert column.codes is not None
+    vocabulary = column.vocabulary
+    numbers = not vocabulary.is_text and len(vocabulary) > 0
+    known = [word for word in words if not numbers or not isinstance(vocabulary.like(word), str)]
+    own = np.array([vocabulary.add(word) for word in known], dtype=column.codes.dtype)
+    start, stop = int(column.values[code]), int(column.values[code + 1])
+    column.codes = np.concatenate([column.codes[:start], own, column.codes[stop:]])
+    column.values = column.values.copy()
+    column.values[code + 1 :] += len(own) - (stop - start)

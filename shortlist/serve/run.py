@@ -1,0 +1,137 @@
+"""Running a service: one process that holds the port and starts the workers, and starts them again when they die."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from shortlist.core.errors import ConfigError, ShortlistError
+from shortlist.serve.settings import Settings
+
+BACKLOG = 1024
+PAUSE = 1.0  # seconds before a worker that died is started again
+GRACE = 15.0  # seconds that workers have to finish what they are at
+
+
+class Worker:
+    """A worker's process, and the pipe on which it says that it is ready."""
+
+    def __init__(self, settings: Settings, listening: socket.socket, leash: int) -> None:
+        self.heard, say = os.pipe()
+        os.set_blocking(self.heard, False)
+        numbers = (listening.fileno(), leash, say)
+        command = [sys.executable, "-m", "shortlist.serve.worker", *(str(number) for number in numbers)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=numbers, text=True)
+        os.close(say)
+        assert self.process.stdin is not None
+        self.process.stdin.write(settings.text())
+        self.process.stdin.close()
+        self.started = time.monotonic()
+        self.ready = False
+
+
+class Runner:
+    """All workers. told: called with a line for people when something happens."""
+
+    def __init__(self, settings: Settings, told: Callable[[str], None]) -> None:
+        self.settings, self.told = settings, told
+        self.listening = bound(settings.host, settings.port)
+        self.port = self.listening.getsockname()[1]
+        self._leash, self._hold = os.pipe()  # the workers' end, and ours: it closes when this process ends
+        self._selector = selectors.DefaultSelector()
+        self._workers: list[Worker] = []
+        self._stopping = False
+        self.problem = ""
+
+    def run(self) -> int:
+        """Serve until SIGTERM or SIGINT; the exit code. ShortlistError when the first workers cannot start."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        try:
+            for _ in range(self.settings.workers):
+                self._start()
+            announced = False
+            while not self._stopping:
+                self._listen(0.5)
+                if self.problem:
+                    raise ShortlistError(self.problem)
+                self._revive()
+                if not announced and all(worker.ready for worker in self._workers):
+                    announced = True
+                    self.told(f"ready: http://{host_text(self.settings.host)}:{self.port}")
+        finally:
+            self._end()
+        return 0
+
+    def _start(self) -> None:
+        worker = Worker(self.settings, self.listening, self._leash)
+        self._workers.append(worker)
+        self._selector.register(worker.heard, selectors.EVENT_READ, worker)
+
+    def _listen(self, seconds: float) -> None:
+        for key, _ in self._selector.select(seconds):
+            worker: Worker = key.data
+            text = os.read(worker.heard, 65_536).decode(errors="replace")
+            if not text:
+                self._selector.unregister(worker.heard)
+                os.close(worker.heard)
+            for line in text.splitlines():
+                worker.ready = worker.ready or line == "ready"
+                if line.startswith("bad ") and not worker.ready:
+                    self.problem = self.problem or line.removeprefix("bad ")
+
+    def _revive(self) -> None:
+        """Workers that died are started again; not at once where they die at once."""
+        for worker in list(self._workers):
+            code = worker.process.poll()
+            if code is None:
+                continue
+            self._workers.remove(worker)
+            self.told(f"worker {worker.process.pid} ended with code {code}: starting another")
+            if time.monotonic() - worker.started < PAUSE:
+                time.sleep(PAUSE)
+            self._start()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def _end(self) -> None:
+        """Workers finish what they are at and go; those that do not are made to."""
+        for worker in self._workers:
+            worker.process.terminate()
+        until = time.monotonic() + GRACE
+        for worker in self._workers:
+            try:
+                worker.process.wait(max(until - time.monotonic(), 0.1))
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+        self.listening.close()
+        os.close(self._hold)
+        os.close(self._leash)
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A listening socket. ConfigError for an address that cannot be had."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        made = socket.socket(family, socket.SOCK_STREAM)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((host, port))
+        made.listen(BACKLOG)
+        made.set_inheritable(True)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"--host {host} --port {port}: {getattr(error, 'strerror', None) or error}") from None
+    return made
+
+
+def host_text(host: str) -> str:
+    """A host as a URL has it."""
+    return f"[{host}]" if ":" in host else host
