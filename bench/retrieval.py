@@ -1,7 +1,15 @@
-"""What does each source cost: fit, one request, and a request among many? A news stream (globo, when the data are there; else
-synthetic, smaller). Medians of interleaved runs, so that a slow minute hits every line.
+"""How do our sources stand against the published packages? Fit, answers for all users, the answer for one, recall@10, NDCG@10 and memory,
+each against the quickest package that is known to us, in one run: the same data, the same cut, the same k, both scored by the
+same code, each run in a fresh process, medians of interleaved runs.
 
-    python bench/retrieval.py [--runs 20] [--k 100] [--json]
+    python3.11 -m venv ../rivals && ../rivals/bin/pip install --no-deps -r bench/rivals/requirements.txt
+    python bench/retrieval.py --rivals ../rivals/bin/python [--rows ials-ml1m,ease-ml1m] [--runs 3] [--json]
+
+Without --rivals only ours is measured. Ours answers through the engine: outside ids in, a table with ids, ranks and scores out, seen items left
+out by a filter; implicit answers in codes, RecTools in data frames. Both use all cores; BLAS has one thread where implicit says so.
+Data: clicks (ratings) before the cut are known; targets are what their users take after it: on ml1m what they had not before, seen items being
+left out; on globo anything, for people come back to an article. `globo-N` are the clicks on the N most read articles: EASE
+and scikit-learn's SLIM cannot take them all.
 """
 
 from __future__ import annotations
@@ -9,91 +17,278 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
+from scipy import sparse
 
-from shortlist.core.batch import Batch
+from shortlist.core.batch import Array
 from shortlist.core.contracts import FitContext
-from shortlist.data.dataset import Dataset, encode, read
-from shortlist.data.synthetic import world
-from shortlist.retrieve.cooccurrence import Cooccurrence
-from shortlist.retrieve.ctr_top import CtrTop
+from shortlist.core.units import moment
+from shortlist.data.dataset import Dataset, encode, tables
+from shortlist.data.log import Log
+from shortlist.order.seen import Seen
+from shortlist.pipeline.pipeline import Pipeline
 from shortlist.retrieve.ease import Ease
-from shortlist.retrieve.history import History
 from shortlist.retrieve.ials import Ials
 from shortlist.retrieve.itemknn import Itemknn
-from shortlist.retrieve.popular import Popular
-from shortlist.retrieve.trending import Trending
+from shortlist.retrieve.puresvd import Puresvd
+from shortlist.retrieve.slim import Slim
+from shortlist.serve.engine import Engine
 from shortlist.state.state import State
 
-CHUNK = 256
-PARTS: dict[str, Any] = {
-    "popular": Popular(half_life="2h"),
-    "trending": Trending(),
-    "ctr_top": CtrTop(over=("click",), half_life="1d"),  # clicks stand in for impressions, which the stream has not
-    "history": History(),
-    "itemknn": Itemknn(),
-    "cooccurrence": Cooccurrence(norm="count", half_life="12h"),
-    "ease": Ease(),
-    "ials": Ials(epochs=2),
+ROOT = Path(__file__).parents[1]
+K = 10
+ALONE = 200  # users asked one by one
+KEYS = ("fit_s", "all_s", "one_ms", "peak_mb")
+
+
+@dataclass
+class Row:
+    """A comparison: our part, and a system of bench/rivals/published.py with its options."""
+
+    data: str
+    part: Any
+    rival: str
+    options: dict[str, Any] = field(default_factory=dict)
+    blas: int = 1  # threads of the rival's BLAS while it fits
+
+
+def slim(users: int, l1: float = 2.0, l2: float = 200.0) -> dict[str, Any]:
+    """The same penalties as ElasticNet has them: a mean over users, and one strength with a share."""
+    return {"alpha": (l1 + l2) / users, "l1_ratio": l1 / (l1 + l2)}
+
+
+ROWS: dict[str, Row] = {
+    "ials-ml1m": Row("ml1m", Ials(alpha0=0.3, reg=0.03), "implicit-als", {"factors": 64}),
+    "ials-globo": Row("globo", Ials(), "implicit-als", {"factors": 64}),
+    "itemknn-ml1m": Row("ml1m", Itemknn(k=100, shrink=0.0, cap=0), "implicit-cosine", {"K": 100}),
+    "itemknn-globo": Row("globo", Itemknn(k=100, shrink=0.0, cap=0), "implicit-cosine", {"K": 100}),
+    "ease-ml1m": Row("ml1m", Ease(), "rectools-ease", {"regularization": 500.0}, 2),
+    "ease-globo": Row("globo-5000", Ease(), "rectools-ease", {"regularization": 500.0}, 2),
+    "puresvd-ml1m": Row("ml1m", Puresvd(d=32), "rectools-puresvd", {"factors": 32}, 2),
+    "puresvd-globo": Row("globo", Puresvd(d=32), "rectools-puresvd", {"factors": 32}, 2),
+    "slim-ml1m": Row("ml1m", Slim(), "sklearn-slim"),
+    "slim-globo": Row("globo-500", Slim(), "sklearn-slim"),
 }
 
 
-def stream() -> Dataset:
-    """Real clicks, or made-up ones."""
-    folder = Path(os.environ.get("SHORTLIST_DATA", Path(__file__).parents[2] / "shared" / "data")) / "globo"
-    return read(f"globo:{folder}") if folder.is_dir() else encode(world(users=4000, items=3000).tables)
+@dataclass
+class Cut:
+    """What is known and what comes after: users and items of the matrix are those that are known."""
+
+    data: Dataset
+    log: Log  # before the cut
+    now: int
+    users: Array  # codes of the rows
+    items: Array  # codes of the columns
+    matrix: sparse.csr_array
+    unseen: bool  # what was met is not recommended again
+
+    def targets(self) -> sparse.csr_array:
+        """(users, items + 1): items of each row's user after the cut; those that nobody knew count in the last column."""
+        later = self.data.log.slice(len(self.log), len(self.data.log))
+        later = later.take(np.isin(later.user, self.users))
+        row, column = np.searchsorted(self.users, later.user), np.searchsorted(self.items, later.item)
+        known = self.items[np.minimum(column, len(self.items) - 1)] == later.item
+        found = sparse.csr_array((known, (row, np.where(known, column, 0))), shape=self.matrix.shape, dtype=bool)
+        fresh = sparse.csr_array(found - found.multiply(self.matrix.astype(bool))) if self.unseen else found
+        fresh.eliminate_zeros()
+        pairs = np.unique(np.stack([row[~known], later.item[~known]], axis=1), axis=0)
+        unknown = np.bincount(pairs[:, 0], minlength=len(self.users))
+        return sparse.csr_array(sparse.hstack([fresh.astype(np.int64), unknown.reshape(-1, 1)]))
 
 
-def measure(runs: int, k: int) -> dict[str, dict[str, float]]:
-    """Seconds of the fit; milliseconds of one request, and of one among CHUNK."""
-    data = stream()
-    now = int(data.log.time[-1]) + 1
-    ctx = FitContext(data.catalogue, ("click",), now=now)
-    state = State(data.catalogue, [fold for part in PARTS.values() for fold in part.folds(ctx)])
-    state.apply(data.log.columns)
-    users = np.unique(data.log.user)
-    users = users[np.linspace(0, len(users) - 1, CHUNK).astype(np.int64)]
-    one, many = Batch.of(users[:1], np.array(now)), Batch.of(users, np.array(now))
-    out: dict[str, dict[str, float]] = {}
-    for name, part in PARTS.items():
-        part.fit(data.log.slice(0, 1000), ctx)  # compiles
+def cut(name: str) -> Cut:
+    """A data set by name, cut at the newest tenth of its time (ml1m) or at 16 October (globo)."""
+    family, _, head = name.partition("-")
+    folder = Path(os.environ.get("SHORTLIST_DATA", ROOT.parent / "shared" / "data"))
+    if family == "ml1m":
+        read = tables(f"ml1m:{folder / 'ml-1m'}", variant="loo")
+    else:
+        read = tables(f"globo:{folder / 'globo'}")
+    if head:
+        often = read.events.group_by("item_id").len().sort("len", "item_id", descending=True).head(int(head))
+        read.events = read.events.filter(pl.col("item_id").is_in(often["item_id"].implode()))
+    data = encode(read)
+    now = moment("2017-10-16") if family == "globo" else int(data.log.time[len(data.log) * 9 // 10])
+    log = data.log.before(now)
+    users, rows = np.unique(log.user, return_inverse=True)
+    items, columns = np.unique(log.item, return_inverse=True)
+    matrix = sparse.csr_array((np.ones(len(log), dtype=np.float32), (rows, columns)), shape=(len(users), len(items)))
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    return Cut(data, log, now, users, items, matrix, family == "ml1m")
+
+
+def quality(items: Array, targets: sparse.csr_array) -> dict[str, float]:
+    """Mean recall@K (hits / all targets) and NDCG@K over the users with a target."""
+    asked = np.flatnonzero(np.diff(targets.indptr))
+    found = items[asked]
+    hit = np.zeros(found.shape, dtype=bool)
+    known = found >= 0
+    owner = np.broadcast_to(asked[:, None], found.shape)
+    hit[known] = np.asarray(targets[owner[known], found[known]]).ravel() > 0
+    count = np.asarray(targets[asked].sum(axis=1)).ravel()
+    gain = 1 / np.log2(np.arange(K) + 2)
+    best = np.cumsum(gain)[np.minimum(count, K) - 1]
+    return {
+        "recall@10": float((hit.sum(axis=1) / count).mean()),
+        "ndcg@10": float(((hit * gain).sum(axis=1) / best).mean()),
+        "users": len(asked),
+    }
+
+
+def peak() -> float:
+    """MB: the most that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def engine_of(part: Any, given: Cut, log: Log) -> Engine:
+    """The part as a pipeline of its own, with the state as of the log."""
+    kind = str(given.data.catalogue.kinds.name(0))
+    ctx = FitContext(given.data.catalogue, (kind,), now=given.now)
+    part.fit(log, ctx)
+    state = State(given.data.catalogue, part.folds(ctx), history=4096)
+    state.apply(log.columns)
+    return Engine(Pipeline({"own": part}, {"own": K}, filters(given, log, ctx)), state, k=K)
+
+
+def filters(given: Cut, log: Log, ctx: FitContext) -> dict[str, Any]:
+    """What the data set's protocol leaves out."""
+    seen = Seen()
+    seen.fit(log, ctx)
+    return {"seen": seen} if given.unseen else {}
+
+
+def ours(name: str, out: Path) -> None:
+    """One run of our part, as `published.py` has one of the rival's."""
+    row = ROWS[name]
+    given = cut(row.data)
+    kind = str(given.data.catalogue.kinds.name(0))
+    ctx = FitContext(given.data.catalogue, (kind,), now=given.now)
+    names = given.data.catalogue.users.ids.names(given.users).to_list()
+    warm = engine_of(type(row.part)(), given, given.log.slice(0, 3000))  # compiles
+    warm.recommend_all(names[:2000])
+    warm.recommend({"user_id": names[0]})
+    state = State(given.data.catalogue, row.part.folds(ctx), history=4096)
+    state.apply(given.log.columns)
+    left_out = filters(given, given.log, ctx)
+    before = peak()
+    start = time.perf_counter()
+    row.part.fit(given.log, ctx)
+    fit_s = time.perf_counter() - start
+    engine = Engine(Pipeline({"own": row.part}, {"own": K}, left_out), state, k=K)
+    start = time.perf_counter()
+    found = engine.recommend_all(names)
+    all_s = time.perf_counter() - start
+    peak_mb = peak() - before
+    one = []
+    for user in alone(given):
         start = time.perf_counter()
-        part.fit(data.log, ctx)
-        out[name] = {"fit_s": time.perf_counter() - start}
-        part.retrieve(one, state, k, None)
-    taken: dict[tuple[str, int], list[float]] = {}
-    for _ in range(runs):
-        for name, part in PARTS.items():
-            for batch in (one, many):
-                start = time.perf_counter()
-                part.retrieve(batch, state, k, None)
-                taken.setdefault((name, batch.n), []).append((time.perf_counter() - start) / batch.n * 1e3)
-    for name in PARTS:
-        out[name]["one_ms"] = statistics.median(taken[name, 1])
-        out[name][f"of_{CHUNK}_ms"] = statistics.median(taken[name, CHUNK])
-    return out
+        engine.recommend({"user_id": names[user], "k": K})
+        one.append(1000 * (time.perf_counter() - start))
+    items = np.full((len(names), K), -1, dtype=np.int64)
+    row_of = pl.DataFrame({"user_id": names, "row": np.arange(len(names))})
+    found = found.join(row_of, on="user_id", how="left")
+    codes = given.data.catalogue.items.ids.codes(found["item_id"].to_list())
+    place = found["rank"].to_numpy() - 1
+    items[found["row"].to_numpy(), place] = np.searchsorted(given.items, codes)
+    np.savez(out, items=items, fit_s=fit_s, all_s=all_s, one_ms=one, peak_mb=peak_mb)
+
+
+def alone(given: Cut) -> Array:
+    """Rows of the users that are asked one by one."""
+    return np.linspace(0, len(given.users) - 1, ALONE).astype(np.int64)
+
+
+def run(command: list[str], out: Path, blas: int | None) -> dict[str, Any]:
+    """One process, and what it found."""
+    env = dict(os.environ)
+    if blas is not None:
+        env |= {"OPENBLAS_NUM_THREADS": str(blas)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command[:3])}: failed:\n{done.stderr[-3000:]}")
+    with np.load(out) as found:
+        return {key: found[key] for key in ("items", *KEYS)}
+
+
+def measure(name: str, rivals: str | None, runs: int) -> dict[str, Any]:
+    """A row: medians of both, the ratios, and the quality of both."""
+    row = ROWS[name]
+    given = cut(row.data)
+    targets = given.targets()
+    options = {**slim(len(given.users)), **row.options} if row.rival == "sklearn-slim" else row.options
+    found: dict[str, list[dict[str, Any]]] = {"ours": [], "rival": []}
+    with tempfile.TemporaryDirectory() as folder:
+        source, out = Path(folder) / "in.npz", Path(folder) / "out.npz"
+        np.savez(
+            source,
+            indptr=given.matrix.indptr,
+            indices=given.matrix.indices,
+            size=given.matrix.shape[1],
+            k=K,
+            alone=alone(given),
+        )
+        published = str(ROOT / "bench" / "rivals" / "published.py")
+        for _ in range(runs):
+            found["ours"].append(run([sys.executable, __file__, "--ours", name, "--out", str(out)], out, None))
+            if rivals is not None:
+                command = [rivals, published, row.rival, str(source), str(out), json.dumps(options)]
+                found["rival"].append(run(command, out, row.blas))
+    told: dict[str, Any] = {"row": name, "data": row.data, "rival": row.rival, "runs": runs}
+    told |= {"matrix": [*given.matrix.shape, given.matrix.nnz]}
+    for who, results in found.items():
+        if results:
+            told[who] = {key: statistics.median(float(np.median(result[key])) for result in results) for key in KEYS}
+            told[who] |= quality(results[-1]["items"], targets)
+    if found["rival"]:
+        told["ours / rival"] = {key: told["ours"][key] / max(told["rival"][key], 1e-9) for key in told["ours"]}
+    return told
 
 
 def main() -> None:
-    """Print a table, or JSON."""
+    """Measure and print, a row at a time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--k", type=int, default=100)
+    parser.add_argument("--rivals", help="the interpreter of an environment with bench/rivals/requirements.txt")
+    parser.add_argument("--rows", default=",".join(ROWS))
+    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--ours", help=argparse.SUPPRESS)
+    parser.add_argument("--out", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    measured = measure(options.runs, options.k)
-    if options.json:
-        print(json.dumps(measured, indent=1))
+    if options.ours:
+        ours(options.ours, Path(options.out))
         return
-    columns = list(next(iter(measured.values())))
-    print(f"{'source':<14}" + "".join(f"{column:>12}" for column in columns))
-    for name, line in measured.items():
-        print(f"{name:<14}" + "".join(f"{line[column]:>12.3f}" for column in columns))
+    names = options.rows.split(",")
+    for name in names:
+        if name not in ROWS:
+            parser.error(f"--rows: unknown row {name!r}; rows: {', '.join(ROWS)}")
+    if options.rivals is None and not options.json:
+        print("ours only: --rivals names the interpreter to compare with")
+    for name in names:
+        told = measure(name, options.rivals, options.runs)
+        if options.json:
+            print(json.dumps(told), flush=True)
+            continue
+        print(
+            f"\n{name}: {told['matrix'][0]:,} users x {told['matrix'][1]:,} items, {told['matrix'][2]:,} pairs; {told['rival']}"
+        )
+        columns = [*KEYS, "recall@10", "ndcg@10"]
+        print(f"{'':>14}" + "".join(f"{column:>12}" for column in columns))
+        for who in ("ours", "rival", "ours / rival"):
+            if who in told:
+                print(f"{who:>14}" + "".join(f"{told[who][column]:>12.4f}" for column in columns), flush=True)
 
 
 if __name__ == "__main__":

@@ -78,16 +78,39 @@ class Mask:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Scores that are worked out for the (request, item) pairs that are asked for, of n requests and `size` items."""
+
+    n: int
+    size: int
+    of: Callable[
+        [Array, Array], Array
+    ]  # (r,) requests, (r,) items, grouped by request -> (r,) float32, NaN = no opinion
+
+    def table(self) -> Array:
+        """(n, size) float32: all of them."""
+        owner = np.repeat(np.arange(self.n, dtype=np.int64), self.size)
+        item = np.tile(np.arange(self.size, dtype=np.int32), self.n)
+        return self.of(owner, item).reshape(self.n, self.size)
+
+
 class Hits:
     """What a source found: (n, k) int32 items, best first, -1 where it has fewer; (n, k) float32 scores, NaN there.
 
     full: (n, items) or (1, items) float32 when the source knows its score of *every* item anyway: the merge then fills in the
-    score of candidates that other sources found. NaN where the source has no opinion.
+    score of candidates that other sources found. NaN where the source has no opinion. Made from `Pairs`, it is worked out
+    when it is asked for, and the merge asks for the pairs that it needs only.
     """
 
-    items: Array
-    scores: Array
-    full: Array | None = None
+    def __init__(self, items: Array, scores: Array, full: Array | Pairs | None = None) -> None:
+        self.items = items
+        self.scores = scores
+        self.rest = full
+
+    @property
+    def full(self) -> Array | None:
+        """See the class."""
+        return self.rest.table() if isinstance(self.rest, Pairs) else self.rest
 
 
 def silent(steps: Iterable[Any], title: str = "", total: int | None = None) -> Iterable[Any]:

@@ -62,6 +62,27 @@ def top_ragged(
     return found[0], found[1]
 
 
+def top_among(
+    among: Array, scores: Array, k: int, allowed: Mask | None = None, floor: float = -np.inf
+) -> tuple[Array, Array]:
+    """The same where only some items have a score: scores (n, len(among)) of the items `among`, ascending codes."""
+    if allowed is not None:
+        allowed = _renumbered(among, allowed)
+    places, found = top(scores, k, allowed, floor)
+    return np.where(places >= 0, among[places] if len(among) else places, np.int32(-1)).astype(np.int32), found
+
+
+def _renumbered(among: Array, allowed: Mask) -> Mask:
+    """A mask over the places in `among`."""
+    shared, offsets, banned = allowed.shared, allowed.offsets, allowed.items
+    if shared is not None:
+        shared = np.append(shared, False)[np.minimum(among, len(shared))]
+    if banned is not None and len(among):
+        place = np.minimum(np.searchsorted(among, banned), len(among) - 1)
+        banned = np.where(among[place] == banned, place, -1).astype(np.int32)  # a place of -1 bans nothing
+    return Mask(shared, offsets, banned)
+
+
 def _parts(allowed: Mask | None) -> tuple[Array | None, Array, Array]:
     """A mask as what the kernels take: shared bool or None, ban offsets (empty = nobody bans), banned items."""
     empty = np.zeros(0, dtype=np.int64)

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from shortlist.core.batch import Array, Batch, Columns
-from shortlist.core.contracts import Hits
+from shortlist.core.contracts import Hits, Pairs
 from shortlist.core.rows import offsets_of
 
 
@@ -28,8 +28,7 @@ def merge(batch: Batch, names: Sequence[str], hits: Sequence[Hits], pool: int, s
     merged = Batch(batch.req, offsets_of(counts), {"item": item})
     columns: Columns = {"item": item}
     for s, (name, found) in enumerate(zip(names, hits, strict=True)):
-        if found.full is not None:
-            _fill(score[s], merged.owner, item, np.ascontiguousarray(found.full, dtype=np.float32))
+        _fill(score[s], merged.owner, item, found)
         columns[f"score_{name}"], columns[f"rank_{name}"], columns[f"pct_{name}"] = score[s], rank[s], pct[s]
     columns["sources"], columns["best_rank"] = found_by, best
     return Batch(batch.req, merged.offsets, columns)
@@ -43,8 +42,7 @@ def given(batch: Batch, names: Sequence[str], hits: Sequence[Hits]) -> Batch:
     for name, found in zip(names, hits, strict=True):
         items = np.ascontiguousarray(found.items, dtype=np.int32)
         score = _own(batch.offsets, item, items, np.ascontiguousarray(found.scores, dtype=np.float32))
-        if found.full is not None:
-            _fill(score, batch.owner, item, np.ascontiguousarray(found.full, dtype=np.float32))
+        _fill(score, batch.owner, item, found)
         columns[f"score_{name}"] = score
     return batch.with_columns(columns)
 
@@ -114,9 +112,19 @@ def _merge(
     )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
-def _fill(score: Array, owner: Array, item: Array, full: Array) -> None:
+def _fill(score: Array, owner: Array, item: Array, found: Hits) -> None:
     """A source's own score of candidates that only others returned."""
+    if isinstance(found.rest, Pairs):
+        rows = np.flatnonzero(np.isnan(score))
+        if len(rows):
+            rows = rows[item[rows] < found.rest.size]
+            score[rows] = found.rest.of(owner[rows], item[rows])
+    elif found.rest is not None:
+        _fill_in(score, owner, item, np.ascontiguousarray(found.rest, dtype=np.float32))
+
+
+@njit(cache=True, nogil=True)
+def _fill_in(score: Array, owner: Array, item: Array, full: Array) -> None:
     one = full.shape[0] == 1
     for row in range(len(item)):
         if np.isnan(score[row]) and item[row] < full.shape[1]:

@@ -15,10 +15,9 @@ from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
 from shortlist.core.rng import rng
 from shortlist.data.log import Log
 from shortlist.data.matrix import compact, interactions
-from shortlist.index.inner import inner
-from shortlist.index.top import top
 from shortlist.learn import als, content
 from shortlist.retrieve._evidence import evidence
+from shortlist.retrieve._inner import hits
 
 
 @dataclass
@@ -106,5 +105,4 @@ class AlsContent(Source):
         """See Source."""
         asked = evidence(batch, state, self.kinds, self.last, self.decay)
         vectors = self.fold_in(asked.offsets, asked.items, asked.weights)
-        full = inner(vectors, self.items, len(state.catalogue.items))
-        return Hits(*top(full, k, allowed), full)
+        return hits(self, vectors, self.items, len(state.catalogue.items), k, allowed)

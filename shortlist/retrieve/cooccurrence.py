@@ -10,9 +10,8 @@ from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
 from shortlist.core.units import seconds
 from shortlist.data.log import Log
 from shortlist.data.pairs import NORMS, best, by_user, normalised, pairs
-from shortlist.index.neighbours import accumulate
-from shortlist.index.top import top
 from shortlist.retrieve._evidence import evidence
+from shortlist.retrieve._sums import hits
 
 
 @dataclass
@@ -65,5 +64,4 @@ class Cooccurrence(Source):
         """See Source."""
         asked = evidence(batch, state, self.kinds, self.last, self.recency)
         size = len(state.catalogue.items)
-        full = accumulate(asked.offsets, asked.items, asked.weights, self.indptr, self.indices, self.values, size)
-        return Hits(*top(full, k, allowed, 0.0), full)
+        return hits(asked, self.indptr, self.indices, self.values, size, k, allowed)

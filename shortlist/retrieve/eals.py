@@ -15,9 +15,8 @@ from shortlist.core.contracts import FitContext, Hits, Mask, Source, State, sile
 from shortlist.core.rng import rng
 from shortlist.data.log import Log
 from shortlist.data.matrix import dense, interactions
-from shortlist.index.inner import inner
-from shortlist.index.top import top
 from shortlist.retrieve._evidence import evidence
+from shortlist.retrieve._inner import hits
 from shortlist.retrieve._threads import in_pieces
 
 
@@ -106,8 +105,14 @@ class Eals(Source):
     def retrieve(self, batch: Batch, state: State, k: int, allowed: Mask | None) -> Hits:
         """See Source."""
         asked = evidence(batch, state, self.kinds, self.last, self.decay)
-        full = inner(self.fold_in(asked.offsets, asked.items, asked.weights), self.items, len(state.catalogue.items))
-        return Hits(*top(full, k, allowed), full)
+        return hits(
+            self,
+            self.fold_in(asked.offsets, asked.items, asked.weights),
+            self.items,
+            len(state.catalogue.items),
+            k,
+            allowed,
+        )
 
 
 def _gram(vectors: Array, weights: Array) -> Array:

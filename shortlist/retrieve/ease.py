@@ -10,11 +10,11 @@ from scipy.linalg import lapack
 
 from shortlist.core.batch import Array, Batch
 from shortlist.core.component import fitted, param
-from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
+from shortlist.core.contracts import FitContext, Hits, Mask, Pairs, Source, State
 from shortlist.core.errors import ConfigError
 from shortlist.data.log import Log
 from shortlist.data.matrix import compact, interactions
-from shortlist.index.top import top
+from shortlist.index.top import top_among
 from shortlist.retrieve._evidence import evidence
 
 
@@ -65,9 +65,16 @@ class Ease(Source):
     def retrieve(self, batch: Batch, state: State, k: int, allowed: Mask | None) -> Hits:
         """See Source."""
         asked = evidence(batch, state, self.kinds, self.last, self.decay)
-        full = np.full((batch.n, len(state.catalogue.items)), np.nan, dtype=np.float32)
-        _score(asked.offsets, asked.items, asked.weights, self.rows, self.items, self.weights, full)
-        return Hits(*top(full, k, allowed), full)
+        size = len(state.catalogue.items)
+        totals = np.empty((batch.n, int(np.searchsorted(self.items, size))), dtype=np.float32)
+        _score(asked.offsets, asked.items, asked.weights, self.rows, self.weights, totals)
+
+        def score(owner: Array, item: Array) -> Array:
+            out = np.full(len(item), np.nan, dtype=np.float32)
+            _scores_of(self.rows, totals, owner, item, out)
+            return out
+
+        return Hits(*top_among(self.items, totals, k, allowed), Pairs(batch.n, size, score))
 
 
 def modelled(popularity: Array, limit: int) -> Array:
@@ -121,13 +128,12 @@ def _weights(inverse: Array, out: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _score(
-    offsets: Array, items: Array, weights: Array, rows: Array, modelled: Array, table: Array, full: Array
-) -> None:
-    count = len(modelled)
-    total = np.empty(count, dtype=np.float32)
+def _score(offsets: Array, items: Array, weights: Array, rows: Array, table: Array, totals: Array) -> None:
+    """Of every modelled item; NaN where the request has none in its history."""
+    count = totals.shape[1]
     for i in range(len(offsets) - 1):
         met = False
+        total = totals[i]
         total[:] = 0.0
         for j in range(offsets[i], offsets[i + 1]):
             if items[j] >= len(rows) or rows[items[j]] < 0:
@@ -137,6 +143,12 @@ def _score(
             weight = np.float32(weights[j])
             for b in range(count):
                 total[b] += weight * row[b]
-        if met:
-            for b in range(count):
-                full[i, modelled[b]] = total[b]
+        if not met:
+            total[:] = np.nan
+
+
+@njit(cache=True, nogil=True)
+def _scores_of(rows: Array, totals: Array, owner: Array, item: Array, out: Array) -> None:
+    for r in range(len(item)):
+        if item[r] < len(rows) and 0 <= rows[item[r]] < totals.shape[1]:
+            out[r] = totals[owner[r], rows[item[r]]]

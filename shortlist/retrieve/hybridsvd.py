@@ -13,10 +13,9 @@ from shortlist.core.component import fitted, param
 from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
 from shortlist.data.log import Log
 from shortlist.data.matrix import compact, interactions
-from shortlist.index.inner import inner
-from shortlist.index.top import top
 from shortlist.learn import content, svd
 from shortlist.retrieve._evidence import evidence
+from shortlist.retrieve._inner import hits
 
 
 @dataclass
@@ -68,8 +67,7 @@ class Hybridsvd(Source):
         """See Source."""
         asked = evidence(batch, state, self.kinds, self.last, self.decay)
         vectors = svd.project(asked.offsets, asked.items, asked.weights, self.asks)
-        full = inner(vectors, self.items, len(state.catalogue.items))
-        return Hits(*top(full, k, allowed), full)
+        return hits(self, vectors, self.items, len(state.catalogue.items), k, allowed)
 
 
 def likened(rows: sparse.csr_array, vectors: Array, known: Array) -> Array:

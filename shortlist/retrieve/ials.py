@@ -14,10 +14,9 @@ from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
 from shortlist.core.rng import rng
 from shortlist.data.log import Log
 from shortlist.data.matrix import dense, interactions
-from shortlist.index.inner import inner
-from shortlist.index.top import top
 from shortlist.learn import als
 from shortlist.retrieve._evidence import Evidence, evidence
+from shortlist.retrieve._inner import hits
 
 
 @dataclass
@@ -96,8 +95,7 @@ class Ials(Source):
         """See Source."""
         asked = evidence(batch, state, self.kinds, self.last, self.decay)
         vectors = self.fold_in(asked.offsets, asked.items, self._weights(asked, batch, state))
-        full = inner(vectors, self.items, len(state.catalogue.items))
-        return Hits(*top(full, k, allowed), full)
+        return hits(self, vectors, self.items, len(state.catalogue.items), k, allowed)
 
     def _weights(self, asked: Evidence, batch: Batch, state: State) -> Array:
         """What the items of the histories weigh, as the fit weighed them."""

@@ -12,10 +12,9 @@ from shortlist.core.component import fitted, param
 from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
 from shortlist.data.log import Log
 from shortlist.data.matrix import dense, interactions
-from shortlist.index.inner import inner
-from shortlist.index.top import top
 from shortlist.learn import svd
 from shortlist.retrieve._evidence import evidence
+from shortlist.retrieve._inner import hits
 
 
 @dataclass
@@ -54,5 +53,4 @@ class Puresvd(Source):
         """See Source."""
         asked = evidence(batch, state, self.kinds, self.last, self.decay)
         vectors = self.fold_in(asked.offsets, asked.items, asked.weights)
-        full = inner(vectors, self.items, len(state.catalogue.items))
-        return Hits(*top(full, k, allowed), full)
+        return hits(self, vectors, self.items, len(state.catalogue.items), k, allowed)

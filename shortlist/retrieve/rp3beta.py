@@ -13,10 +13,9 @@ from shortlist.core.component import fitted, param
 from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
 from shortlist.data.log import Log
 from shortlist.data.matrix import compact, interactions
-from shortlist.index.neighbours import accumulate
-from shortlist.index.top import top
 from shortlist.retrieve._evidence import evidence
 from shortlist.retrieve._nearest import nearest
+from shortlist.retrieve._sums import hits
 
 
 @dataclass
@@ -61,5 +60,4 @@ class Rp3beta(Source):
         """See Source."""
         asked = evidence(batch, state, self.kinds, self.last, self.decay)
         size = len(state.catalogue.items)
-        full = accumulate(asked.offsets, asked.items, asked.weights, self.indptr, self.indices, self.values, size)
-        return Hits(*top(full, k, allowed, 0.0), full)
+        return hits(asked, self.indptr, self.indices, self.values, size, k, allowed)

@@ -14,10 +14,9 @@ from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
 from shortlist.core.errors import ConfigError
 from shortlist.data.log import Log
 from shortlist.data.matrix import compact, interactions
-from shortlist.index.neighbours import accumulate
-from shortlist.index.top import top
 from shortlist.retrieve._evidence import evidence
 from shortlist.retrieve._nearest import doubled
+from shortlist.retrieve._sums import hits
 from shortlist.retrieve._threads import in_pieces
 
 
@@ -97,8 +96,7 @@ class Slim(Source):
         """See Source."""
         asked = evidence(batch, state, self.kinds, self.last, self.decay)
         size = len(state.catalogue.items)
-        full = accumulate(asked.offsets, asked.items, asked.weights, self.indptr, self.indices, self.values, size)
-        return Hits(*top(full, k, allowed, 0.0), full)
+        return hits(asked, self.indptr, self.indices, self.values, size, k, allowed)
 
 
 def _joined(pieces: list[Array]) -> Array:

@@ -18,9 +18,8 @@ from shortlist.core.errors import ConfigError
 from shortlist.core.rng import rng
 from shortlist.data.log import Log
 from shortlist.data.matrix import dense
-from shortlist.index.inner import inner
-from shortlist.index.top import top
 from shortlist.retrieve._evidence import _distinct, flags
+from shortlist.retrieve._inner import hits
 
 CYCLE = {"hour": (3600, 24), "weekday": (86_400, 7)}  # seconds of a level, how many there are
 THURSDAY = 3  # the first day of unix time; Monday is 0
@@ -149,8 +148,7 @@ class Tensor(Source):
             history.offsets, codes, usable.astype(np.int8), wanted, self.last, self.decay
         )
         vectors = _folded(offsets, codes, weights, moment, self.items, self.gates)
-        full = inner(vectors, self.items, len(state.catalogue.items))
-        return Hits(*top(full, k, allowed), full)
+        return hits(self, vectors, self.items, len(state.catalogue.items), k, allowed)
 
 
 def _moment(time: Array, mode: str) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from shortlist.core import rows
-from shortlist.core.batch import Array, Batch, Columns
+from shortlist.core.batch import Array, Batch, Columns, concat
 from shortlist.core.contracts import Mask
 from shortlist.core.errors import ConfigError, DataError
 from shortlist.data.catalogue import Catalogue
@@ -26,6 +26,7 @@ from shortlist.serve.eventlog.codec import encode
 from shortlist.serve.eventlog.contract import Ack, Entry, KeyUsed, LogError
 from shortlist.serve.eventlog.writer import Writer
 from shortlist.serve.fold import FOLDED, fold
+from shortlist.serve.parallel import in_order
 from shortlist.serve.record import Recorder
 from shortlist.state.state import State
 
@@ -245,24 +246,29 @@ class Engine:
         progress: Callable[..., Iterable[Any]] | None = None,
     ) -> pl.DataFrame:  # fmt: skip
         """Answers for many users (all known ones by default) at one time: user_id, item_id, rank, score, source. ConfigError for
-        a k below 1, a time that is none, or one text where a list of ids belongs."""
+        a k below 1, a time that is none, or one text where a list of ids belongs.
+
+        `chunk` users are answered together, a chunk per core at a time. Memory: what the pipeline takes for as many requests, and
+        the answer.
+        """
         k = self.k if k is None else k
         if k < 1:
             raise ConfigError(f"recommend: k must be at least 1, not {k}")
         if isinstance(users, str):
             raise ConfigError(f"recommend: users must be a list of ids, not {users!r}")
         names = self.catalogue.users.ids.series().to_list() if users is None else list(users)
-        ids, moment = self._ids(names), told.seconds(at, self.now, "request", ConfigError)
+        moment = told.seconds(at, self.now, "request", ConfigError)
         there = self.catalogue.items.there()
         ban = None if there is None else Mask(there)
         starts = list(range(0, len(names), self.chunk)) or [0]
-        parts = []
-        for start in progress(starts, "recommend", len(starts)) if progress is not None else starts:
-            stop = start + self.chunk
-            batch = ask.many(names[start:stop], moment, {}, self.catalogue, self.context)
-            answer = self.pipeline.recommend(batch, self.state, k, ban=ban)
-            parts.append(table(answer, ids[start:stop], self.catalogue.items.ids, list(self.pipeline.sources)))
-        return pl.concat(parts)
+
+        def answer(start: int) -> Batch:
+            batch = ask.many(names[start : start + self.chunk], moment, {}, self.catalogue, self.context)
+            return self.pipeline.recommend(batch, self.state, k, ban=ban)
+
+        steps = in_order(answer, starts)
+        parts = list(progress(steps, "recommend", len(starts)) if progress is not None else steps)
+        return table(concat(parts), self._ids(names), self.catalogue.items.ids, list(self.pipeline.sources))
 
     def _ids(self, users: Sequence[Any]) -> pl.Series:
         """Outside ids as a column. One that cannot be theirs (text where they are integers) makes it text: it must not be lost."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from shortlist.core.batch import Array, Batch
-from shortlist.core.contracts import Hits, Mask
+from shortlist.core.contracts import Hits, Mask, Pairs
 from shortlist.core.rng import rng
 from shortlist.core.rows import offsets_of
 from shortlist.data.catalogue import Catalogue
@@ -33,6 +33,13 @@ class SourceSuite(PartSuite):
         hits = part.retrieve(batch, state, K, None)
         well_formed(hits, batch.n, K, len(state.catalogue.items))
         assert (hits.items >= 0).any(), "found nothing for anybody: the other checks would say nothing"
+        if isinstance(hits.rest, Pairs):
+            size = hits.rest.size
+            some = np.sort(rng(0, "pairs").permutation(batch.n * size)[: 5 * size])
+            owner, item = some // size, (some % size).astype(np.int32)
+            whole = hits.full
+            assert whole is not None
+            self.same(hits.rest.of(owner, item), whole[owner, item])
 
     def test_batch_equals_single(self) -> None:
         """A request is answered the same alone and among others."""

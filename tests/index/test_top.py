@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from shortlist.core.batch import Array
 from shortlist.core.contracts import Mask
-from shortlist.index.top import top, top_ragged
+from shortlist.index.top import top, top_among, top_ragged
 
 VALUES = [-np.inf, -2.5, -1.0, -0.0, 0.0, 1e-40, 1.0, 1.5, 3e38, np.inf, np.nan]
 
@@ -103,3 +103,17 @@ def test_requests_taken_from_the_mask() -> None:
 def test_a_score_at_the_floor_is_not_above_it(floor: float) -> None:
     items, _ = top(np.array([[1.0, 2.0]], dtype=np.float32), 2, None, floor)
     assert items.tolist() == ([[1, 0]] if floor < 1 else [[1, -1]])
+
+
+@given(st.integers(0, 10_000), st.sampled_from([-np.inf, 0.0]))
+def test_only_some_items_have_a_score(seed: int, floor: float) -> None:
+    scores, mask, k = draw_case(seed)
+    n, size = scores.shape
+    draw = np.random.default_rng(seed)
+    among = np.flatnonzero(draw.random(size) < draw.choice([0.0, 0.1, 0.9])).astype(np.int32)
+    items, found = top_among(among, scores[:, among], k, mask, floor)
+    assert items.dtype == np.int32
+    for i in range(n):
+        row = np.full(size, np.nan, dtype=np.float32)
+        row[among] = scores[i, among]
+        check(items[i], found[i], row, slow(row, k, mask, i, floor))

@@ -1,4 +1,4 @@
-# What index/dot.py uses to write vector code.
+# What index/dot.py and data/tile.py use to write vector code.
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +9,7 @@ class Type:
 class IntType(Type):
     def __init__(self, bits: int) -> None: ...
 
+class FloatType(Type): ...
 class VoidType(Type): ...
 
 class VectorType(Type):
@@ -16,3 +17,8 @@ class VectorType(Type):
 
 class FunctionType(Type):
     def __init__(self, return_type: Type, args: Sequence[Type]) -> None: ...
+
+Undefined: Any
+
+class Constant:
+    def __init__(self, type: Type, value: Any) -> None: ...

@@ -3,3 +3,4 @@ from typing import Any
 
 int32: Any
 intp: Any
+void: Any
