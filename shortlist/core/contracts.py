@@ -198,7 +198,10 @@ class Source(Part, Protocol):
 
 
 class Filter(Part, Protocol):
-    """May drop rows (hard constraints, before ranking is paid for); may not reorder."""
+    """May drop rows (hard constraints, before ranking is paid for); may not reorder.
+
+    on_error: what a service does with the rows when the filter fails: `keep` them, `drop` them, or `fail` the request. Declared by
+    the class (`on_error: ClassVar[str] = "keep"`), or by the recipe's entry; undeclared it is `fail`."""
 
     def keep(self, batch: Batch, state: State) -> Array:
         """(m,) bool: rows that stay."""
@@ -265,5 +268,8 @@ class Rule(Part, Protocol):
 
     def rows(self, batch: Batch, state: State, rng: Callable[[int], np.random.Generator]) -> Array:
         """Row indices grouped by request, in the new order. The batch comes in the order of the final score; rng(i) is the
-        generator of request i."""
+        generator of request i.
+
+        A rule that explores also has `drawn(batch, state, rng)`, with the same arguments: the row indices, and (rows,) float64 propensities:
+        each row's probability at its place, given what stands above it. The pipeline keeps them as the column `propensity`."""
         ...

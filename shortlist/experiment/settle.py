@@ -12,6 +12,7 @@ from shortlist.core.errors import ConfigError
 from shortlist.data.dataset import Dataset
 from shortlist.data.timeline import Split
 from shortlist.pipeline.config import Recipe
+from shortlist.pipeline.limits import of
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ def settle(recipe: Recipe, data: Dataset, first: Split, ctx: FitContext) -> tupl
         return recipe, []
     known = recipe.timeline.known(data, first)
     features: dict[str, Any] = {}
+    limits = dict(recipe.limits)
     chosen: list[Settled] = []
     for name, part in recipe.features.items():
         if not hasattr(part, "choose"):
@@ -40,8 +42,9 @@ def settle(recipe: Recipe, data: Dataset, first: Split, ctx: FitContext) -> tupl
             spec = dict(entry)
             own = str(spec.pop("name", spec["type"]))
             _added(features, own, build("feature", spec, f"{place}: {own}"), name)
+            limits[f"feature.{own}"] = of(recipe.limits, place)
             chosen.append(Settled(name, {"name": own, **spec}, why))
-    return replace(recipe, features=features), chosen
+    return replace(recipe, features=features, limits=limits), chosen
 
 
 def _added(features: dict[str, Any], name: str, part: Any, asked: str) -> None:

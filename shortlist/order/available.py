@@ -1,7 +1,7 @@
 """Available: only items that can be had at the moment of the request."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class Available(Filter):
     that nobody could know of it, and offline its code may stem from the future.
     """
 
+    on_error: ClassVar[str] = "drop"  # what cannot be had must not be shown
     missing: str = param("keep", "what to do with items that have no available_from", options=("keep", "drop"))
 
     def fit(self, log: Any, ctx: FitContext) -> None:

@@ -1,7 +1,7 @@
 """Seen: what the user has met already is not recommended again."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ class Seen(Filter):
     that enter it. An unknown user has no history, so nothing is dropped.
     """
 
+    on_error: ClassVar[str] = "keep"  # shown twice is a nuisance, nothing shown is a failure
     event: tuple[str, ...] = param((), "event kinds that make an item seen; the positive kinds when empty")
     within: str = param("", "how long an item stays seen; empty = for ever", duration=True)
     repeats: float = param(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from shortlist.core.rows import run_place
 class Top(Rule):
     """Keeps rows in the first `k` places of their request, in their order."""
 
+    only_cuts: ClassVar[bool] = True  # what is left stands as it stood: it may follow a rule that draws
     k: int = param(10, "rows to keep per request", low=1)
 
     def rows(self, batch: Batch, state: State, rng: Callable[[int], np.random.Generator]) -> Array:

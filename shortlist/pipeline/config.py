@@ -13,7 +13,9 @@ from typing import Any
 from shortlist.core.component import build, check, config, filled, param, parameters
 from shortlist.core.errors import ConfigError, choices, unknown
 from shortlist.data.timeline import Timeline
+from shortlist.pipeline.limits import Limit, Serve, declared, limit, of
 
+TABLES = ("data", "timeline", "state", "train", "pipeline", "evaluate", "serve")
 STAGES = {"source": "retrieve", "filter": "order", "feature": "feature", "ranker": "rank", "rule": "order"}
 
 
@@ -118,6 +120,7 @@ class Recipe:
     train: Train = field(default_factory=Train)
     pipeline: Funnel = field(default_factory=Funnel)
     evaluate: Evaluate = field(default_factory=Evaluate)
+    serve: Serve = field(default_factory=Serve)
     sources: dict[str, Any] = field(default_factory=dict)
     quotas: dict[str, int] = field(default_factory=dict)
     filters: dict[str, Any] = field(default_factory=dict)
@@ -125,22 +128,24 @@ class Recipe:
     rankers: dict[str, Any] = field(default_factory=dict)
     keeps: dict[str, int] = field(default_factory=dict)
     rules: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, Limit] = field(default_factory=dict)  # by place: `source.ease`
 
     def resolved(self) -> dict[str, Any]:
         """Everything, defaults written out: parses back to an equal recipe."""
         entry: dict[str, Any] = {"title": self.title, "seed": self.seed}
-        for name in ("data", "timeline", "state", "train", "pipeline", "evaluate"):
+        for name in TABLES:
             part = getattr(self, name)
             entry[name] = {option.name: getattr(part, option.name) for option in parameters(part)}
-        entry["source"] = [
-            {"name": name, "quota": self.quotas[name], **config(part)} for name, part in self.sources.items()
-        ]
-        entry["filter"] = [{"name": name, **config(part)} for name, part in self.filters.items()]
-        entry["feature"] = [{"name": name, **config(part)} for name, part in self.features.items()]
-        entry["ranker"] = [
-            {"name": name, "keep": self.keeps[name], **config(part)} for name, part in self.rankers.items()
-        ]
-        entry["rule"] = [{"name": name, **config(part)} for name, part in self.rules.items()]
+        for stage in STAGES:
+            entry[stage] = []
+            for name, part in getattr(self, f"{stage}s").items():
+                allowed = of(self.limits, f"{stage}.{name}")
+                own: dict[str, Any] = {"name": name, "budget_ms": allowed.budget_ms, "on_error": allowed.on_error}
+                if stage == "source":
+                    own["quota"] = self.quotas[name]
+                if stage == "ranker":
+                    own["keep"] = self.keeps[name]
+                entry[stage].append({**own, **config(part)})
         return entry
 
 
@@ -161,9 +166,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 def parse(tree: Mapping[str, Any], place: str = "recipe") -> Recipe:
     """A recipe from a parsed TOML tree. place: its file name, for messages."""
     recipe = Recipe()
-    tables = {
-        name: type(getattr(recipe, name)) for name in ("data", "timeline", "state", "train", "pipeline", "evaluate")
-    }
+    tables = {name: type(getattr(recipe, name)) for name in TABLES}
     known = ["title", "seed", *tables, *STAGES]
     for key in tree:
         if key not in known:
@@ -191,8 +194,12 @@ def parse(tree: Mapping[str, Any], place: str = "recipe") -> Recipe:
                 recipe.quotas[name] = check(spec.pop("quota", 100), int, {"low": 1}, f"{where}.quota")
             if stage == "ranker":
                 recipe.keeps[name] = check(spec.pop("keep", 0), int, {"low": 0}, f"{where}.keep")
+            budget, on_error = limit(spec, stage, where)
             parts[name] = build(kind, spec, where)
+            recipe.limits[f"{stage}.{name}"] = Limit(budget, on_error or declared(parts[name], stage))
             _stands(parts[name], stage, where)
+            if stage == "rule":
+                _still_true(recipe.rules, where)
     if recipe.pipeline.candidates == "impressions":
         _given(recipe, place)
     elif not recipe.sources:
@@ -228,6 +235,16 @@ def _stands(part: Any, stage: str, where: str) -> None:
     needed = {"source": "retrieve", "filter": "keep", "feature": "compute", "ranker": "score", "rule": "rows"}[stage]
     if not hasattr(part, needed) and not (stage == "feature" and hasattr(part, "choose")):
         raise ConfigError(f"{where}: {type(part).__name__} is not a {stage}: it has no method {needed!r}")
+
+
+def _still_true(rules: Mapping[str, Any], where: str) -> None:
+    """Refuse the newest rule if it would reorder what a rule before it has drawn: the propensities would be those of another list."""
+    *before, last = rules
+    for name in before:
+        if hasattr(rules[name], "drawn") and not getattr(rules[last], "only_cuts", False):
+            raise ConfigError(
+                f"{where}: {last} after {name}, whose propensities it would make wrong; put it before, behind may stand only a cut such as top"
+            )
 
 
 def _table(cls: type[Any], given: Any, where: str) -> Any:

@@ -6,17 +6,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from shortlist.core import rows
 from shortlist.core.batch import Array, Batch, Columns
-from shortlist.core.contracts import FitContext, Fold, Mask
+from shortlist.core.contracts import FitContext, Fold, Hits, Mask
 from shortlist.core.errors import ConfigError
 from shortlist.core.rng import rng
 from shortlist.core.units import iso
 from shortlist.pipeline.config import Recipe
+from shortlist.pipeline.limits import Limit, of
 from shortlist.pipeline.merge import given, merge
 from shortlist.pipeline.trace import Trace
 from shortlist.state.form import Form
@@ -25,11 +27,29 @@ from shortlist.state.state import State
 # Candidate columns that are no features. The place on the slate is known only after the order is decided, which is what the ranker is
 # for: a model that learned from it would ask for it when serving.
 NO_FEATURE = ("item", "position")
+PROPENSITY = (
+    "propensity"  # of what an exploring rule placed, given what stands above it: float64, only where a rule draws
+)
+Made = TypeVar("Made")
+
+
+class Run(Protocol):
+    """How a part is called. Offline plainly; a service may go on without one that fails or takes too long, and gets None then."""
+
+    def __call__(self, place: str, call: Callable[[], Made]) -> Made | None:
+        """What the call makes; None where the answer must do without the part at this place (`source.ease`)."""
+        ...
+
+
+def plainly(place: str, call: Callable[[], Made]) -> Made | None:
+    """Just call: an error is an error."""
+    return call()
 
 
 @dataclass
 class Pipeline:
-    """The parts in order. `columns`: the candidate columns that rankers use, in order, set when a frame is first made.
+    """The parts in order. `columns`: the candidate columns that rankers use, in order, set when a frame is first made. limits: what a service
+    does when a part fails, by place.
     given: requests come with their candidates (impressions): sources only score them, and nothing is dropped. fallback: "" = rank with the ranker; a source's name = order by that source (the guard's verdict)."""
 
     sources: dict[str, Any]
@@ -44,13 +64,15 @@ class Pipeline:
     given: bool = False
     fallback: str = ""
     columns: tuple[str, ...] = ()
+    limits: dict[str, Limit] = field(default_factory=dict)
+    _shapes: dict[str, dict[str, Any]] = field(default_factory=dict, init=False)  # feature -> the types of its columns
 
     @classmethod
     def of(cls, recipe: Recipe) -> Pipeline:
         """The pipeline that a recipe describes, not fitted yet."""
         return cls(
             recipe.sources, recipe.quotas, recipe.filters, recipe.features, recipe.rankers, recipe.keeps, recipe.rules,
-            recipe.pipeline.pool, recipe.seed, recipe.pipeline.candidates == "impressions",
+            recipe.pipeline.pool, recipe.seed, recipe.pipeline.candidates == "impressions", limits=recipe.limits,
         )  # fmt: skip
 
     def parts(self) -> Iterator[tuple[str, Any]]:
@@ -80,25 +102,29 @@ class Pipeline:
         for place, part in ctx.progress(parts, f"fit as of {iso(ctx.now)}", len(parts)):
             part.fit(log, replace(ctx, place=place))
 
-    def retrieve(self, batch: Batch, state: State, trace: Trace | None = None, ban: Mask | None = None) -> Batch:
+    def retrieve(
+        self, batch: Batch, state: State, trace: Trace | None = None, ban: Mask | None = None, run: Run = plainly
+    ) -> Batch:
         """Candidates of n requests: sources, merge, filters. Context values that no event has brought yet are unknown, also
         where a log encoded at once has a code for them. ban: what the requests themselves do not allow, besides the filters."""
         timed = _timer(trace)
         context = {name: state.known(name, batch.req[name]) for name in state.catalogue.context if name in batch.req}
         batch = Batch({**batch.req, **context}, batch.offsets, batch.cand) if context else batch
         with timed("filters"):
-            mask = self._mask(batch, state, ban)
+            mask = self._mask(batch, state, ban, run)
         hits = []
         for name, source in self.sources.items():
-            with timed(f"source.{name}"):
-                hits.append(source.retrieve(batch, state, self.quotas[name], mask))
+            place = f"source.{name}"
+            with timed(place):
+                found = run(place, partial(source.retrieve, batch, state, self.quotas[name], mask))
+                hits.append(found if found is not None else _nothing(batch.n))
         with timed("merge"):
             if self.given:
                 pool = given(self._named(batch), list(self.sources), hits)
             else:
                 pool = merge(batch, list(self.sources), hits, self.pool, len(state.catalogue.items))
         with timed("filters"):
-            dropped = self._dropped(pool, state, ban)
+            dropped = self._dropped(pool, state, ban, run)
             kept = pool if dropped is None else pool.keep(dropped < 0)
         if trace is not None:
             trace.pool = pool
@@ -113,11 +139,15 @@ class Pipeline:
             )
         return batch
 
-    def _mask(self, batch: Batch, state: State, ban: Mask | None = None) -> Mask | None:
+    def _mask(self, batch: Batch, state: State, ban: Mask | None, run: Run) -> Mask | None:
         """What the filters, and the requests, can tell the sources beforehand."""
         shared: Array | None = None
         bans: list[Mask] = []
-        told = [part.mask(batch, state) for part in self.filters.values() if hasattr(part, "mask")]
+        told = [
+            run(f"filter.{name}", partial(part.mask, batch, state))
+            for name, part in self.filters.items()
+            if hasattr(part, "mask")
+        ]
         for mask in (*told, ban):
             if mask is None:
                 continue
@@ -130,12 +160,18 @@ class Pipeline:
         offsets, items = _joined(bans, batch.n) if bans else (None, None)
         return Mask(shared, offsets, items)
 
-    def _dropped(self, pool: Batch, state: State, ban: Mask | None) -> Array | None:
+    def _dropped(self, pool: Batch, state: State, ban: Mask | None, run: Run) -> Array | None:
         """(m,) index of the first filter that drops a row, -1 = kept; None when nothing is dropped. What the requests do not allow counts
         as one more filter, after the last."""
         dropped: Array | None = None
-        for i, part in enumerate([*self.filters.values(), *([] if ban is None else [ban])]):
-            out = ~(part.allows(pool) if isinstance(part, Mask) else part.keep(pool, state))
+        calls = {f"filter.{name}": partial(part.keep, pool, state) for name, part in self.filters.items()}
+        kept = [(place, run(place, call)) for place, call in calls.items()]
+        if ban is not None:
+            kept.append(("", ban.allows(pool)))
+        for i, (place, keep) in enumerate(kept):
+            if keep is None:
+                keep = np.full(pool.m, of(self.limits, place).on_error == "keep")
+            out = ~keep
             if out.any():
                 if dropped is None:
                     dropped = np.full(pool.m, -1, dtype=np.int64)
@@ -149,41 +185,71 @@ class Pipeline:
             keep &= part.keep(batch, state)
         return keep
 
+    def sieve(self, batch: Batch, state: State, ban: Mask | None = None, run: Run = plainly) -> Batch:
+        """The rows that no filter drops, and that the requests allow, in their order."""
+        dropped = self._dropped(batch, state, ban, run)
+        return batch if dropped is None else batch.keep(dropped < 0)
+
     def add_features(
-        self, batch: Batch, state: State, trace: Trace | None = None, reads_state: bool | None = None
+        self,
+        batch: Batch,
+        state: State,
+        trace: Trace | None = None,
+        reads_state: bool | None = None,
+        run: Run = plainly,
     ) -> Batch:
         """The batch with every feature family's columns. reads_state: only of the families that do (a replay asks them request by
         request), or then of those that say they do not (which may be asked for many moments at once)."""
         timed = _timer(trace)
         columns: Columns = {}
+        complete = True
         for name, part in self.features.items():
             if reads_state is not None and getattr(part, "reads_state", True) != reads_state:
                 continue
             with timed(f"feature.{name}"):
-                made = part.compute(batch, state)
+                made = run(f"feature.{name}", partial(part.compute, batch, state))
+                if made is None:
+                    complete, made = False, self._missing(name, batch.m)
+                elif name not in self._shapes:
+                    self._shapes[name] = {column: values.dtype for column, values in made.items()}
                 for column in made:
                     if column in columns or column in batch.cand:
                         raise ConfigError(
                             f"feature {name!r}: the column {column!r} exists already; drop the feature or give it other options"
                         )
                 columns.update(made)
+        if not complete:  # of a part that never worked, nobody knows the types: numbers, then
+            known = {*columns, *batch.cand}
+            columns |= {name: _absent(np.float32, batch.m) for name in self.columns if name not in known}
         made_batch = batch.with_columns(columns)
-        if not self.columns and reads_state is not True:
+        if complete and not self.columns and reads_state is not True:
             self.columns = tuple(name for name in made_batch.cand if name not in NO_FEATURE)
         return made_batch
 
-    def rank(self, batch: Batch, trace: Trace | None = None, whole: bool = True) -> Batch:
+    def _missing(self, name: str, m: int) -> Columns:
+        """A feature's columns without its values."""
+        return {column: _absent(dtype, m) for column, dtype in self._shapes.get(name, {}).items()}
+
+    def rank(self, batch: Batch, trace: Trace | None = None, whole: bool = True, run: Run = plainly) -> Batch:
         """Survivors with the column `score` (float32), every request in the order of its final score. whole: with every
-        column; else only those that go on to the answer."""
+        column; else only those that go on to the answer. Without a ranker, what the one before it said stands; without any, the order
+        of the sources."""
+        return self._ranked(batch, {} if self.fallback else self.rankers, trace, whole, run)
+
+    def _ranked(self, batch: Batch, rankers: dict[str, Any], trace: Trace | None, whole: bool, run: Run) -> Batch:
         timed = _timer(trace)
         with timed("rank"):
-            if self.fallback or not self.rankers:
-                score = self._source_score(batch)
-            for name, ranker in () if self.fallback else self.rankers.items():
-                score = np.asarray(ranker.score(batch), dtype=np.float32)
+            score: Array | None = None
+            for name, ranker in rankers.items():
+                made = run(f"ranker.{name}", partial(ranker.score, batch))
+                if made is None:
+                    break
+                score = np.asarray(made, dtype=np.float32)
                 if self.keeps[name]:
                     chosen = rows.top(batch, score, self.keeps[name])
                     batch, score = batch.take(chosen), score[chosen]
+            if score is None:
+                score = self._source_score(batch)
             batch = batch.with_columns({"score": score})
             if trace is not None:
                 trace.scored = batch
@@ -211,30 +277,56 @@ class Pipeline:
         score: Array = np.where(np.isfinite(own), -own, -np.float32(1e6) - best).astype(np.float32)
         return score
 
-    def order(self, batch: Batch, state: State, k: int, trace: Trace | None = None) -> Batch:
-        """The answer: rules in turn, then the first k."""
+    def order(self, batch: Batch, state: State, k: int, trace: Trace | None = None, run: Run = plainly) -> Batch:
+        """The answer: rules in turn, then the first k. Where a rule draws, with the column `propensity`."""
         timed = _timer(trace)
         with timed("rules"):
             users = state.known("user", batch.user)
             for place, rule in self.rules.items():
                 generator = _generators(self.seed, place, users, batch.time)
-                batch = batch.take(rule.rows(batch, state, generator))
+                if hasattr(rule, "drawn"):
+                    drawn = run(f"rule.{place}", partial(rule.drawn, batch, state, generator))
+                    if drawn is not None:
+                        batch = batch.take(drawn[0]).with_columns({PROPENSITY: drawn[1]})
+                else:
+                    chosen = run(f"rule.{place}", partial(rule.rows, batch, state, generator))
+                    batch = batch if chosen is None else batch.take(chosen)
             if batch.n == 1:
                 return batch.take(np.arange(min(k, batch.m)))
             return batch.take(np.flatnonzero(rows.run_place(batch.offsets) < k))
 
     def recommend(
-        self, batch: Batch, state: State, k: int, trace: Trace | None = None, ban: Mask | None = None
+        self,
+        batch: Batch,
+        state: State,
+        k: int,
+        trace: Trace | None = None,
+        ban: Mask | None = None,
+        run: Run = plainly,
+        light: bool = False,
     ) -> Batch:
-        """Answers of n requests, at most k items each, best first. ban: see `retrieve`."""
-        pool = self.retrieve(batch, state, trace, ban)
-        if self.rankers and not self.fallback:
-            pool = self.add_features(pool, state, trace)
-        ranked = self.rank(pool, trace, whole=trace is not None and trace.whole)
-        answer = self.order(self._slim(ranked), state, k, trace)
+        """Answers of n requests, at most k items each, best first. ban: see `retrieve`. light: in the order of the sources, without features
+        and rankers."""
+        pool = self.retrieve(batch, state, trace, ban, run)
+        rankers = {} if light or self.fallback else self.rankers
+        if rankers:
+            pool = self.add_features(pool, state, trace, run=run)
+        ranked = self._ranked(pool, rankers, trace, trace is not None and trace.whole, run)
+        answer = self.order(self._slim(ranked), state, k, trace, run)
         if trace is not None:
             trace.ranked, trace.answer = ranked, answer
         return answer
+
+
+def _nothing(n: int) -> Hits:
+    """What a source that is left out found."""
+    return Hits(np.zeros((n, 0), dtype=np.int32), np.zeros((n, 0), dtype=np.float32))
+
+
+def _absent(dtype: Any, m: int) -> Array:
+    """A column without values: NaN for numbers, -1 for categories."""
+    kind = np.dtype(dtype)
+    return np.full(m, -1 if kind.kind in "iu" else np.nan, dtype=kind)
 
 
 def _untimed(name: str) -> AbstractContextManager[None]:

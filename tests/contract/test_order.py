@@ -6,7 +6,9 @@ from shortlist.core.component import names
 from shortlist.order.available import Available
 from shortlist.order.boost import Boost
 from shortlist.order.cap import Cap
+from shortlist.order.epsilon_greedy import EpsilonGreedy
 from shortlist.order.mmr import Mmr
+from shortlist.order.plackett_luce import PlackettLuce
 from shortlist.order.seen import Seen
 from shortlist.order.top import Top
 from shortlist.testing.conformance import FilterSuite, RuleSuite
@@ -40,6 +42,16 @@ class TestCap(RuleSuite):
 class TestMmr(RuleSuite):
     def part(self) -> Any:
         return Mmr(by="category", weight=0.5)
+
+
+class TestEpsilonGreedy(RuleSuite):
+    def part(self) -> Any:
+        return EpsilonGreedy(epsilon=0.5, places=5, depth=12)
+
+
+class TestPlackettLuce(RuleSuite):
+    def part(self) -> Any:
+        return PlackettLuce(temperature=0.5, depth=20)
 
 
 class TestTop(RuleSuite):

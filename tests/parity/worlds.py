@@ -106,13 +106,14 @@ RULES: list[dict[str, Any]] = [
     {"type": "cap", "most": 4, "within": 10},
     {"type": "mmr", "by": "tags", "weight": 0.8, "depth": 15},
     {"type": "tests.parity.worlds.Shuffle"},
+    {"type": "plackett_luce", "depth": 12},
     {"type": "top", "k": 20},
 ]
 
 
 @dataclass
 class Shuffle(Rule):
-    """Puts the first places of every request into random order: no built-in rule draws at random yet, and rules may."""
+    """Puts the first places of every request into random order, and says nothing of propensities: a foreign rule may."""
 
     first: int = param(3, "places that are shuffled", low=1)
 

@@ -185,7 +185,7 @@ def test_a_context_value_that_no_event_has_brought_is_unknown() -> None:
 
 def test_chance_depends_on_the_request_alone() -> None:
     """The rule that shuffles draws anew at another moment, and for another user, and the same for users nobody knows."""
-    assert RULES[-2]["type"].endswith("Shuffle")
+    assert [rule["type"].rpartition(".")[2] for rule in RULES[-3:]] == ["Shuffle", "plackett_luce", "top"]
     made = everything.__wrapped__()  # one of its own: the catalogue grows
     catalogue = made.data.catalogue
     unknown = catalogue.users.add("nobody yet")
