@@ -139,7 +139,7 @@ class Pipeline:
             )
         return batch
 
-    def _mask(self, batch: Batch, state: State, ban: Mask | None, run: Run) -> Mask | None:
+    def _mask(self, batch: Batch, state: State, ban: Mask | None = None, run: Run = plainly) -> Mask | None:
         """What the filters, and the requests, can tell the sources beforehand."""
         shared: Array | None = None
         bans: list[Mask] = []

@@ -108,7 +108,12 @@ class Resilient:
                 trace.__dict__.update(done.trace.__dict__)
             light = light or any(place.startswith("ranker.") for place in missing)
             return Outcome(done.answer, (*missing, LIGHT) if light else missing)
-        return self._last_resort(asked, missing, end)
+        outcome = self._last_resort(asked, missing, end)
+        if trace is not None:
+            shown = outcome.answer.without([f"rank_{name}" for name in self.pipeline.sources])
+            trace.pool = trace.scored = trace.ranked = trace.answer = shown
+            trace.dropped = np.full(shown.m, -1, dtype=np.int64)
+        return outcome
 
     def warm(self, batch: Batch, state: State, k: int) -> Outcome:
         """An answer without a deadline: kernels are compiled, the reserve is made."""
@@ -134,8 +139,10 @@ class Resilient:
         listed = asked.batch  # what it came with: candidates that are given, else none
         if self.reserve is not None and not self.pipeline.given:
             listed = Batch(listed.req, self.reserve.offsets, self.reserve.cand)
-        if "score" not in listed.cand:
-            listed = listed.with_columns({"score": np.zeros(listed.m, dtype=np.float32)})
+        needed = ("score", *(f"rank_{name}" for name in self.pipeline.sources))
+        listed = listed.with_columns(
+            {name: np.zeros(listed.m, np.float32) for name in needed if name not in listed.cand}
+        )
         degraded = (*missing, POPULAR)
         pipeline, k = self.pipeline, np.arange(min(asked.k, listed.m))
         if asked.ban is not None:
@@ -294,9 +301,7 @@ class _Try:
             kept = pipeline.sieve(self.reserve, asked.state, run=self.run)
             self.answer = kept.take(np.arange(min(asked.k, kept.m)))
             return
-        self.answer = pipeline.recommend(
-            asked.batch, asked.state, asked.k, self.trace, asked.ban, self.run, self.light
-        )
+        self.answer = pipeline.recommend(asked.batch, asked.state, asked.k, self.trace, asked.ban, self.run, self.light)
         if self.spare and not self.missing and not pipeline.given:
             self.own.restock(asked.batch, asked.state, self.run)
             self.missing.clear()  # what the reserve lacks is not this request's affair

@@ -18,7 +18,9 @@ from shortlist.core.errors import ConfigError, DataError
 from shortlist.data.catalogue import Catalogue
 from shortlist.pipeline.answer import found_by, table
 from shortlist.pipeline.bundle import Bundle
-from shortlist.pipeline.pipeline import Pipeline
+from shortlist.pipeline.limits import Serve
+from shortlist.pipeline.pipeline import PROPENSITY, Pipeline
+from shortlist.pipeline.resilient import Outcome, Resilient
 from shortlist.pipeline.trace import Trace
 from shortlist.serve import ask, entry, told
 from shortlist.serve.ask import MOST, Asked, Filters
@@ -47,8 +49,11 @@ class Engine:
     def __init__(
         self, pipeline: Pipeline, state: State, *, k: int = 10, chunk: int = 256, context: Sequence[str] = (),
         name: str = "", clock: Callable[[], float] | None = None, surface: str = "default", impression: str = "",
+        serve: Serve | None = None,
     ) -> None:  # fmt: skip
         self.pipeline = pipeline
+        self.serve = serve or Serve()
+        self.resilient: Resilient | None = None
         self.state = state
         self.k = k
         self.chunk = chunk
@@ -61,6 +66,7 @@ class Engine:
         self._clock = clock
         self._recorder: Recorder | None = None
         self._filters = Filters()
+        self._draws = any(hasattr(rule, "drawn") for rule in pipeline.rules.values())
         self._prefix, self._serial = secrets.token_hex(6), 0
 
     @classmethod
@@ -80,7 +86,13 @@ class Engine:
         return cls(
             bundle.pipeline, bundle.state, k=recipe.pipeline.k, chunk=recipe.pipeline.chunk, context=recipe.data.context,
             name=bundle.name, clock=clock, surface=surface, impression=kind if kind in bundle.state.catalogue.kinds else "",
+            serve=recipe.serve,
         )  # fmt: skip
+
+    def protect(self) -> None:
+        """From now on answers come by the recipe's deadline, whatever a part does, and say in `degraded` what they did without. Before
+        that, an error of a part is an error."""
+        self.resilient = Resilient(self.pipeline, self.serve)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -135,13 +147,16 @@ class Engine:
 
     # Answers
 
-    def recommend(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def recommend(
+        self, request: Mapping[str, Any], *, since: float | None = None, deadline: float | None = None
+    ) -> dict[str, Any]:
         """Answer one request: `{"user_id", "k", "time", "context": {}, "exclude": [item ids], "filter": {}, "explain": bool}`, all
         optional; filter: see `ask.matching`.
 
         Returns `{"user_id", "items": [{"item_id", "score", "why" if asked to explain}], "time", "bundle", "took_ms"}`. An unknown user, and a
         short list, are not errors. While the engine records or follows a log, the answer has a `request_id`, too, and says in `degraded`
-        what it had to do without.
+        what it had to do without. since: when it arrived (of `time.perf_counter`; now); deadline: seconds from then, where the engine is
+        protected (the recipe's).
         """
         started = time.perf_counter()
         degraded = self._ready()
@@ -149,11 +164,15 @@ class Engine:
         explain = bool(request.get("explain"))
         recorded = self._recorder is not None
         trace = Trace(whole=recorded) if explain or recorded or self.writer is not None else None
-        answer = self.answer(asked, trace)
+        outcome = self.answered(asked, trace, started if since is None else since, deadline)
+        answer, degraded = outcome.answer, [*degraded, *outcome.degraded]
+        propensity = answer.cand[PROPENSITY].tolist() if PROPENSITY in answer.cand else None
         names = self.catalogue.items.ids
         items: list[dict[str, Any]] = []
-        for code, score in zip(answer.item.tolist(), answer.cand["score"].tolist(), strict=True):
+        for place, (code, score) in enumerate(zip(answer.item.tolist(), answer.cand["score"].tolist(), strict=True)):
             shown: dict[str, Any] = {"item_id": names.name(code), "score": score}
+            if propensity is not None:
+                shown["propensity"] = propensity[place]
             if trace is not None and explain:
                 shown["why"] = trace.why(code, [*self.pipeline.filters, REQUEST])
             items.append(shown)
@@ -165,8 +184,9 @@ class Engine:
         }
         if trace is not None and self._recorder is not None:
             made["request_id"] = self._recorded(asked, trace)
-        if self.writer is not None:
+        if self.writer is not None or self.resilient is not None:
             made["degraded"] = degraded
+        if self.writer is not None:
             made.setdefault("request_id", self.request_id())
             self._served(asked, made, answer)
         return {**made, "took_ms": round(1000 * (time.perf_counter() - started), 3)}
@@ -190,18 +210,31 @@ class Engine:
 
     def answer(self, asked: Asked, trace: Trace | None = None) -> Batch:
         """The pipeline's answer without the excluded items: asked for as many more, so that the list is not short for it. Where it is
-        short all the same, the sources are told not to search for them."""
+        short all the same, and where a rule draws (what is not shown must not be drawn), the sources are told not to search for them."""
+        return self.answered(asked, trace).answer
+
+    def answered(
+        self, asked: Asked, trace: Trace | None = None, since: float | None = None, deadline: float | None = None
+    ) -> Outcome:
+        """The same, with what it had to do without, where the engine is protected."""
         exclude, k = asked.exclude, asked.k
-        if not len(exclude):
-            return self.pipeline.recommend(asked.batch, self.state, k, trace, asked.ban())
-        answer = self.pipeline.recommend(asked.batch, self.state, k + len(exclude), trace, asked.ban())
+
+        def ask(size: int, pushed: bool) -> Outcome:
+            ban = asked.ban(pushed)
+            if self.resilient is None:
+                return Outcome(self.pipeline.recommend(asked.batch, self.state, size, trace, ban), ())
+            return self.resilient.recommend(asked.batch, self.state, size, trace, ban, since=since, deadline=deadline)
+
+        if not len(exclude) or self._draws:
+            return ask(k, True)
+        answer, degraded = ask(k + len(exclude), False)
         answer = answer.keep(Mask(None, np.array([0, len(exclude)]), exclude).allows(answer))
         if answer.m < k:
-            answer = self.pipeline.recommend(asked.batch, self.state, k, trace, asked.ban(pushed=True))
+            answer, degraded = ask(k, True)
         answer = answer.take(np.flatnonzero(rows.run_place(answer.offsets) < k))
         if trace is not None:
             trace.answer = answer
-        return answer
+        return Outcome(answer, degraded)
 
     def _served(self, asked: Asked, made: Mapping[str, Any], answer: Batch) -> None:
         """Hand the answer to the log as the impressions that it is. It does not wait for the disk; what finds no room is counted."""
@@ -210,7 +243,8 @@ class Engine:
             request_id=made["request_id"], surface=self.surface, bundle=self.name, variant="", user_id=made["user_id"],
             time=made["time"], after=self.position, request=asked.request,
             items=[each["item_id"] for each in made["items"]], scores=[each["score"] for each in made["items"]],
-            sources=found_by(answer, list(self.pipeline.sources)), propensity=[1.0] * answer.m, degraded=made["degraded"],
+            sources=found_by(answer, list(self.pipeline.sources)),
+            propensity=answer.cand.get(PROPENSITY, np.ones(answer.m)).tolist(), degraded=made["degraded"],
         )  # fmt: skip
         self.writer.put(Entry(entry.SERVED, encode(content), request=content.request_id))
 

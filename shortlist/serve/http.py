@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from shortlist.core.errors import ShortlistError
+from shortlist.pipeline.resilient import Unavailable
 from shortlist.serve.eventlog.contract import KeyUsed, LogError
 
 LOGGER = logging.getLogger("shortlist.serve")
@@ -138,7 +139,7 @@ def failed(error: Exception) -> Response:
         return json(Error(line(f"body: {error}")), 422)
     if isinstance(error, msgspec.DecodeError | UnicodeDecodeError | RecursionError):
         return json(Error(line(f"body: not JSON: {error}")), 400)
-    if isinstance(error, LogError):
+    if isinstance(error, LogError | Unavailable):
         return json(Error(line(str(error))), 503)
     if isinstance(error, KeyUsed):
         return json(Error(line(str(error))), 409)

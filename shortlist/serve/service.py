@@ -46,6 +46,7 @@ class Service:
     def start(self) -> None:
         """Catch up with the log, and answer requests as they really were until everything is warm."""
         for engine in self.engines.values():
+            engine.protect()
             base = self.log.meta(f"base.{engine.name}", lambda e=engine: str(self.settings.after.get(e.surface, 0)))  # type: ignore[misc]
             engine.follow(self.writer, int(base))
         self.warm()
@@ -56,7 +57,7 @@ class Service:
         for engine in self.engines.values():
             writer, engine.writer = engine.writer, None  # these answers are shown to nobody, so they are not logged
             for request in self._requests(engine):
-                engine.recommend({**request, "explain": False})
+                engine.recommend({**request, "explain": False}, deadline=float("inf"))
                 self.warmed += 1
             engine.writer = writer
 
@@ -96,9 +97,11 @@ class Service:
             words |= dict.fromkeys(engine.catalogue.context)
         return list(kinds), list(words)
 
-    def recommend(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """An answer: see `Engine.recommend`, and `surface`, `cursor`, `token`."""
+    def recommend(self, request: Mapping[str, Any], since: float | None = None) -> dict[str, Any]:
+        """An answer: see `Engine.recommend`, and `surface`, `cursor`, `token`, `deadline_ms`. since: when it arrived (of
+        `time.perf_counter`)."""
         asked = dict(request)
+        deadline = asked.pop("deadline_ms", None)
         engine = self.engine(asked.pop("surface", None))
         asked.pop("token", None)  # one log, looked at with every request: what was acknowledged is in it
         page = asked.pop("cursor", None)
@@ -111,7 +114,7 @@ class Service:
                     f"request: exclude has {len(asked['exclude'])} items; at most {EXCLUDED - cursor.SHOWN} with a cursor"
                 )
             asked["exclude"] = [*(asked.get("exclude") or ()), *shown]
-        made = engine.recommend(asked)
+        made = engine.recommend(asked, since=since, deadline=None if deadline is None else deadline / 1000)
         page_size, ids = asked.get("k", engine.k), [item["item_id"] for item in made["items"]]
         more = len(ids) == page_size and len(shown) + len(ids) <= cursor.SHOWN
         made["cursor"] = cursor.pack([*shown, *ids]) if more else None

@@ -23,10 +23,12 @@ Key = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 class Item(Struct, omit_defaults=True):
-    """An item of an answer. score: of the last ranker; why: where it came from, if asked for."""
+    """An item of an answer. score: of the last ranker; propensity: its probability at its place given what stands above it, where a rule
+    explores; why: where it came from, if asked for."""
 
     item_id: str | int
     score: float | None
+    propensity: float | UnsetType = UNSET
     why: dict[str, Any] | UnsetType = UNSET
 
 
@@ -131,6 +133,7 @@ def bodies(
             ("filter", dict[str, Any] | None, None),
             ("cursor", Annotated[str, Meta(max_length=CURSOR)] | None, None),
             ("explain", bool, False),
+            ("deadline_ms", Annotated[float, Meta(gt=0, le=60_000)] | None, None),
             ("token", Annotated[int, Meta(ge=0)] | None, None),
         ],
         forbid_unknown_fields=True, omit_defaults=True,

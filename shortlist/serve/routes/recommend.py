@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
@@ -12,7 +13,7 @@ from shortlist.serve.http import Routes, identifier
 if TYPE_CHECKING:
     from shortlist.serve.app import App
 
-PLAIN = ("user_id", "k", "surface", "time", "exclude", "filter", "cursor", "token")
+PLAIN = ("user_id", "k", "surface", "time", "exclude", "filter", "cursor", "token", "deadline_ms")
 
 
 def add(routes: Routes, app: App) -> None:
@@ -25,7 +26,9 @@ def add(routes: Routes, app: App) -> None:
 
     async def recommend(request: Request, body: Any) -> Any:
         """Items for a user, best first. A user whom nobody knows, or none at all, is no error, nor is a list that is shorter than k.
-        `exclude` and `filter` rule items out; `cursor` of the answer before asks for the next page, which never repeats an item."""
+        `exclude` and `filter` rule items out; `cursor` of the answer before asks for the next page, which never repeats an item. The answer comes by `deadline_ms`, and says in
+        `degraded` what it had to do without."""
+        since = time.perf_counter()
         app.check()
         asked = {name: value for name in PLAIN if (value := getattr(body, name)) is not None}
         if body.context is not None:
@@ -34,7 +37,7 @@ def add(routes: Routes, app: App) -> None:
             }
         if body.explain:
             asked["explain"] = True
-        return await app.line.run(lambda: service.recommend(asked))
+        return await app.line.run(lambda: service.recommend(asked, since))
 
     routes.add(
         "POST", "/v1/recommend", recommend, scope="read", name="recommend", summary="Items for a user", body=types["Recommend"],
