@@ -14,7 +14,20 @@ from shortlist import __doc__ as about
 from shortlist import __version__
 from shortlist.core.errors import ShortlistError
 
-COMMANDS = ("demo", "check", "fit", "backtest", "compare", "features", "recommend", "serve", "parity", "data", "doctor")
+COMMANDS = (
+    "demo",
+    "check",
+    "fit",
+    "backtest",
+    "compare",
+    "features",
+    "recommend",
+    "serve",
+    "parity",
+    "keys",
+    "data",
+    "doctor",
+)
 
 
 def main(args: Sequence[str] | None = None) -> None:

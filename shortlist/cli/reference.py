@@ -17,6 +17,7 @@ import typer.main
 from shortlist.cli.main import COMMANDS, app
 from shortlist.core.component import class_name, names, parameters
 from shortlist.pipeline.config import Recipe
+from shortlist.pipeline.limits import ON_ERROR
 
 PAGE = Path("docs/reference.md")
 FOLDERS = {
@@ -64,6 +65,12 @@ def _lines() -> Iterator[str]:
         yield from _command(name)
     yield "\n## Recipe tables\n"
     yield "`title` (text) and `seed` (integer) stand at the top of a recipe, before the tables."
+    yield ""
+    yield "Every part's entry may set its limits in a service: `budget_ms` (0 = half of the deadline) and `on_error`:"
+    yield (
+        "; ".join(f"{stage}: {', '.join(f'`{choice}`' for choice in allowed)}" for stage, allowed in ON_ERROR.items())
+        + "."
+    )
     for field in dataclasses.fields(Recipe):
         if isinstance(field.default_factory, type) and dataclasses.is_dataclass(field.default_factory):
             yield f"\n### [{field.name}]\n"

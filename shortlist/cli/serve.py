@@ -11,9 +11,8 @@ from shortlist.core.errors import ConfigError
 from shortlist.core.extras import need
 from shortlist.pipeline.bundle import check, manifest
 from shortlist.serve.run import Runner
+from shortlist.serve.security import Keys, may_bind
 from shortlist.serve.settings import Settings
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def run(
@@ -51,16 +50,28 @@ def run(
     ] = 64,
     patience: Annotated[float, typer.Option("--patience", help="Seconds that a request may wait.", min=0.01)] = 1.0,
     body: Annotated[int, typer.Option("--body", help="Bytes that a request's body may have.", min=1000)] = 2_000_000,
+    keys: Annotated[
+        Path | None,
+        typer.Option("--keys", help="The file of API keys (`shortlist keys`); without one nobody is asked."),
+    ] = None,
+    insecure: Annotated[
+        bool,
+        typer.Option("--insecure", help="Listen where others can reach it although there are no keys: behind a proxy."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Runs until it is stopped (SIGTERM or Ctrl-C); what was acknowledged is there at the next start."""
     for package in ("fastapi", "uvicorn", "msgspec"):
         need(package, "serve", "shortlist serve")
+    may_bind(host, keys, insecure)
+    if keys is not None:
+        Keys(keys).listed()  # a damaged file is said now
     surfaces = {"default": str(bundle), **named(surface or [])}
     for path in surfaces.values():
         check(Path(path), manifest(Path(path)))  # once, here: the workers need not hash the files again
     settings = Settings(
         surfaces, log, host, port, workers, "" if folder is None else str(folder), clock, waiting, patience, body,
+        keys="" if keys is None else str(keys.absolute()),
         verify=False, after=dict.fromkeys(surfaces, after),
     )  # fmt: skip
     runner = Runner(settings, note)

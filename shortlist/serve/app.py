@@ -3,31 +3,55 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import ModuleType
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
 import shortlist
 from shortlist.serve.eventlog.contract import Ack, Entry, KeyUsed, LogError
+from shortlist.serve.figures import Figures
 from shortlist.serve.http import Hooks, Refused, Routes, document, plain_errors
 from shortlist.serve.line import Line
-from shortlist.serve.routes import events, health, items, recommend, users
+from shortlist.serve.routes import events, health, items, metrics, recommend, users
+from shortlist.serve.security import Keys, token
 from shortlist.serve.service import Service
 
-GROUPS: tuple[ModuleType, ...] = (recommend, events, items, users, health)  # the order of the document
+GROUPS: tuple[ModuleType, ...] = (recommend, events, items, users, health, metrics)  # the order of the document
 TITLE = "Shortlist"
+PULSE = 0.5  # seconds
+LOGGER = logging.getLogger("shortlist.serve")
 
 
 class App:
-    """What the handlers of a worker share. hooks: where access control and figures are plugged in."""
+    """What the handlers of a worker share. pulses: done twice a second on the event loop, beside the requests."""
 
-    def __init__(self, service: Service, hooks: Hooks | None = None) -> None:
+    def __init__(self, service: Service) -> None:
         self.service = service
-        self.hooks = hooks or Hooks()
         self.line = Line(service.settings.waiting, service.settings.patience)
+        self.figures = Figures(service, self.line)
+        self.keys = Keys(Path(service.settings.keys)) if service.settings.keys else None
+        self.hooks = Hooks(self.allow, self.figures.finished)
+        self.pulses: list[Callable[[], None]] = [self.figures.metrics.write]
         self.groups: list[Routes] = []
+
+    def allow(self, request: Request, scope: str) -> None:
+        """Denied unless the request carries a key of this scope, where the service has keys."""
+        if scope and self.keys is not None:
+            self.keys.allow(token(request.headers), scope)
+
+    async def pulse(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await asyncio.sleep(PULSE)
+            for beat in self.pulses:
+                try:
+                    beat()
+                except Exception:  # the next beat may do
+                    LOGGER.exception("a pulse failed")
 
     async def append(self, entry: Entry) -> Ack:
         """Into the log; returns when it is durable. LogError where it cannot be, KeyUsed where its key belongs to another batch, Refused
@@ -63,7 +87,9 @@ def create(app: App, background: Callable[[], None] | None = None) -> FastAPI:
     @asynccontextmanager
     async def life(made: FastAPI) -> AsyncIterator[None]:
         task = None if background is None else asyncio.get_running_loop().run_in_executor(None, background)
+        pulse = asyncio.get_running_loop().create_task(app.pulse())
         yield
+        pulse.cancel()
         if task is not None:
             await asyncio.wait([task], timeout=10)
         app.service.close()

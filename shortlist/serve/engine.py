@@ -54,6 +54,7 @@ class Engine:
         self.pipeline = pipeline
         self.serve = serve or Serve()
         self.resilient: Resilient | None = None
+        self.observe: Callable[[str, Trace | None, list[str]], None] | None = None  # told of every answer: figures
         self.state = state
         self.k = k
         self.chunk = chunk
@@ -189,6 +190,8 @@ class Engine:
         if self.writer is not None:
             made.setdefault("request_id", self.request_id())
             self._served(asked, made, answer)
+        if self.observe is not None:
+            self.observe(self.surface, trace, degraded)
         return {**made, "took_ms": round(1000 * (time.perf_counter() - started), 3)}
 
     def _ready(self) -> list[str]:

@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect
 from shortlist.core.errors import ShortlistError
 from shortlist.pipeline.resilient import Unavailable
 from shortlist.serve.eventlog.contract import KeyUsed, LogError
+from shortlist.serve.security import Denied
 
 LOGGER = logging.getLogger("shortlist.serve")
 JSON = "application/json"
@@ -44,7 +45,7 @@ class Error(msgspec.Struct):
 @dataclass
 class Hooks:
     """Where access and figures are plugged in. allow: called with the request and the route's scope (read, write, admin, or "" for
-    open routes) before its body is read; raises Refused (401, 403, 429). finished: called with the route's name, the status and the
+    open routes) before its body is read; raises Denied (401, 403) or Refused (429). finished: called with the route's name, the status and the
     seconds it took."""
 
     allow: Callable[[Request, str], None] = lambda request, scope: None
@@ -72,10 +73,10 @@ class Routes:
     def add(
         self, method: str, path: str, handler: Callable[..., Awaitable[Any]], *, scope: str, name: str, summary: str, answer: Any,
         body: Any = None, errors: tuple[int, ...] = (), parameters: list[dict[str, Any]] | None = None,
-        other: dict[int, Any] | None = None,
+        other: dict[int, Any] | None = None, kind: str = JSON,
     ) -> None:  # fmt: skip
         """A route. handler: called with the request, and the decoded body where `body` (a msgspec type) says that there is one; returns an
-        object that msgspec encodes, or a Response. errors: the statuses that it may refuse with; other: statuses whose body is a type of its own."""
+        object that msgspec encodes, or a Response of the media type `kind`. errors: the statuses that it may refuse with; other: statuses whose body is a type of its own."""
         decoder = None if body is None else msgspec.json.Decoder(body)
         hooks, most = self.hooks, self.most
 
@@ -97,7 +98,7 @@ class Routes:
         statuses = {*errors, *((401, 403) if scope else ()), *((400, 413, 422) if body is not None else ())}
         extra: dict[str, Any] = {
             "responses": {
-                "200": {"description": "Done", "content": {JSON: {"schema": reference(answer)}}},
+                "200": {"description": "Done", "content": {kind: {"schema": reference(answer)}}},
                 **{
                     str(status): {"description": ABOUT[status], "content": {JSON: {"schema": reference(Error)}}}
                     for status in sorted(statuses)
@@ -130,6 +131,11 @@ def json(made: Any, status: int = 200) -> Response:
 
 def failed(error: Exception) -> Response:
     """The response to an error: one clear line, and a status that says whose fault it is."""
+    if isinstance(error, Denied):
+        response = json(Error(str(error)), error.status)
+        if error.status == 401:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        return response
     if isinstance(error, Refused):
         response = json(Error(str(error)), error.status)
         if error.after:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from shortlist.core.errors import ConfigError, ShortlistError
+from shortlist.serve.metrics import clean
 from shortlist.serve.settings import Settings
 
 BACKLOG = 1024
@@ -42,6 +43,7 @@ class Runner:
 
     def __init__(self, settings: Settings, told: Callable[[str], None]) -> None:
         self.settings, self.told = settings, told
+        clean(settings.place / "metrics")
         self.listening = bound(settings.host, settings.port)
         self.port = self.listening.getsockname()[1]
         self._leash, self._hold = os.pipe()  # the workers' end, and ours: it closes when this process ends

@@ -30,6 +30,7 @@ class Settings:
     body: int = 2_000_000  # bytes of a request's body
     unwritten: int = 10_000  # entries that may wait for the log in a worker
     warm: int = 64  # requests that are replayed before a worker is ready
+    keys: str = ""  # the file of API keys; empty = nobody is asked for one
     verify: bool = True
     after: dict[str, int] = field(default_factory=dict)  # by surface: entries up to it are in the bundle's data
 

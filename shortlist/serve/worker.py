@@ -13,6 +13,7 @@ import uvicorn
 
 from shortlist.core.errors import ShortlistError
 from shortlist.serve.app import App, create
+from shortlist.serve.security import Redact
 from shortlist.serve.service import Service
 from shortlist.serve.settings import Settings
 
@@ -72,6 +73,8 @@ def _say(descriptor: int, line: str) -> None:
 def main() -> None:
     """Settings on stdin; descriptors as arguments."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Redact())
     listening, leash, say = (int(word) for word in sys.argv[1:4])
     sys.exit(work(Settings.of(sys.stdin.read()), listening, leash, say))
 

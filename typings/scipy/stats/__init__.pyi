@@ -12,3 +12,9 @@ t: _Distribution
 beta: _Distribution
 
 def rankdata(a: Any, method: str = ..., *, axis: int | None = ...) -> Any: ...
+
+class _Tested:
+    statistic: float
+    pvalue: float
+
+def chisquare(f_obs: Any, f_exp: Any = ...) -> _Tested: ...
