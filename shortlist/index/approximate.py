@@ -24,7 +24,6 @@ from shortlist.index.contract import Index, checked, checked_ids
 from shortlist.index.exact import Int8
 from shortlist.index.plan import LEAST_SHARE, Plan, choose
 from shortlist.index.recall import overlap
-from shortlist.index.scan import valid
 
 WAITING = 2048  # ids that may wait however small the index is
 WAITING_SHARE = 0.02  # of all ids that may wait
@@ -177,8 +176,11 @@ class Approximate(Index):
         """Take these ids (alive, ascending, maybe none) in, and leave out what is gone, as far as the structure can."""
         raise NotImplementedError
 
-    def _near(self, queries: Array, k: int, words: Array, effort: float, filtered: bool) -> tuple[Array, Array]:
-        """The best k among the ids of `words` that the structure meets and those that wait; queries are valid, k at least 1."""
+    def _near(
+        self, queries: Array, k: int, words: Array, effort: float, filtered: bool, ids: Array, scores: Array
+    ) -> None:
+        """Into ids and scores (n, at least k): the best k among the ids of `words` that the structure meets and those that wait, then -1
+        and NaN; nothing for a query that is not `valid`. k at least 1."""
         raise NotImplementedError
 
     def _arrays(self) -> dict[str, Array]:
@@ -207,13 +209,10 @@ class Approximate(Index):
         return choose(self.kind, self.count, k, allowed, int(self.recall.get("k", 100)), self.least)
 
     def _answer(self, queries: Array, k: int, words: Array, effort: float, filtered: bool) -> tuple[Array, Array]:
-        n, k = len(queries), max(k, 0)
-        ids = np.full((n, k), -1, dtype=np.int32)
-        scores = np.full((n, k), np.nan, dtype=np.float32)
-        good = np.flatnonzero(valid(queries))
-        most = min(k, self.size)
-        if most and len(good):
-            ids[good, :most], scores[good, :most] = self._near(queries[good], most, words, effort, filtered)
+        k = max(k, 0)
+        ids, scores = np.empty((len(queries), k), dtype=np.int32), np.empty((len(queries), k), dtype=np.float32)
+        if k and len(queries):
+            self._near(queries, min(k, self.size), words, effort, filtered, ids, scores)
         return ids, scores
 
     def _settle(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
@@ -138,27 +139,12 @@ class Exact(Index):
     def find(self, queries: Array, k: int, words: Array) -> tuple[Array, Array]:
         """`search` among the ids of a packed set, with the gate held."""
         n, k = len(queries), max(k, 0)
-        ids = np.full((n, k), -1, dtype=np.int32)
-        scores = np.full((n, k), np.nan, dtype=np.float32)
-        good = np.flatnonzero(valid(queries))
-        most = min(k, self._size)
-        if not most or not len(good):
-            return ids, scores
-        found = np.empty((len(good), most), dtype=np.int32), np.empty((len(good), most), dtype=np.float32)
-        queries = queries[good]
+        ids, scores = np.empty((n, k), dtype=np.int32), np.empty((n, k), dtype=np.float32)
 
         def part(rows: slice) -> None:
-            self._scan(queries[rows], words, most, found[0][rows], found[1][rows])
+            self._scan(queries[rows], words, min(k, self._size), ids[rows], scores[rows])
 
-        workers = min(os.cpu_count() or 1, len(good)) if len(good) * self._count >= SHARED else 1
-        cuts = np.linspace(0, len(good), workers + 1).astype(int).tolist()
-        pieces = [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
-        if workers == 1:
-            part(pieces[0])
-        else:  # every query is answered on its own, so how they are shared out changes nothing
-            with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(part, pieces))
-        ids[good, :most], scores[good, :most] = found
+        shared_out(part, n, n * self._count >= SHARED)
         return ids, scores
 
     def arrays(self) -> dict[str, Array]:
@@ -210,6 +196,16 @@ class Int8(Exact):
 
     def _scan(self, queries: Array, words: Array, k: int, ids: Array, scores: Array) -> None:
         scan_codes(queries, self.vectors, self.codes, self.scales, words, k, ids, scores)
+
+
+def shared_out(work: Callable[[slice], None], rows: int, much: bool) -> None:
+    """`work` on all rows: on all cores where it is much. Every query is answered on its own, so how they are shared out changes nothing."""
+    workers = min(os.cpu_count() or 1, rows) if much else 1
+    if workers <= 1:
+        return work(slice(0, rows))
+    cuts = np.linspace(0, rows, workers + 1).astype(int).tolist()
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, [slice(start, stop) for start, stop in itertools.pairwise(cuts)]))
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype[np.generic] | type[np.generic]) -> Array:

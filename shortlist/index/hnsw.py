@@ -21,7 +21,7 @@ from shortlist.core.extras import need
 from shortlist.index import bitmap
 from shortlist.index.approximate import Approximate
 from shortlist.index.exact import aligned
-from shortlist.index.scan import Real, finish, has, padded, scan_ids, scan_run, step_and_slack
+from shortlist.index.scan import Real, able, finish, has, padded, scan_ids, scan_run, step_and_slack, unpack, valid
 
 FIRST = 0.25  # efSearch with effort 1, times k
 BUILD = 80  # candidates that an insertion keeps (efConstruction)
@@ -81,9 +81,10 @@ class Hnsw(Approximate):
         np.take(self.exact.codes, self.head, axis=0, out=self.codes)
         self.scales = self.exact.scales[self.head]
 
-    def _near(self, queries: Array, k: int, words: Array, effort: float, filtered: bool) -> tuple[Array, Array]:
+    def _near(
+        self, queries: Array, k: int, words: Array, effort: float, filtered: bool, ids: Array, scores: Array
+    ) -> None:
         faiss = self._faiss
-        found = np.empty((len(queries), k), dtype=np.int32), np.empty((len(queries), k), dtype=np.float32)
         wide = int(max(min(np.ceil(FIRST * k * self.effort * effort), len(self.place)), 1))
         chosen = None
         if filtered or len(self.place) > self.count - len(self.outside) - len(self.head):
@@ -93,12 +94,12 @@ class Hnsw(Approximate):
         met = np.zeros((len(queries), 0), dtype=np.int64)
         if len(self.place):
             settings = faiss.SearchParametersHNSW(efSearch=wide, sel=chosen)
-            _, met = self.graph.search(queries, min(wide, k + k // 4), params=settings)
+            sound = np.where(valid(queries)[:, None], queries, np.float32(0.0))
+            _, met = self.graph.search(sound, min(wide, k + k // 4), params=settings)
         _best(
             queries, self.exact.vectors, met, self.place, self.where, words, self.outside, self.head, self.codes, self.scales,
-            self.exact.codes, self.exact.scales, found[0], found[1],
+            self.exact.codes, self.exact.scales, k, ids, scores,
         )  # fmt: skip
-        return found
 
     def _save_native(self, folder: Path) -> None:
         if self.graph is not None:
@@ -161,10 +162,9 @@ def _live(place: Array, where: Array, words: Array, out: Array) -> None:
 @njit(cache=True, nogil=True)
 def _best(
     queries: Array, vectors: Array, proposed: Array, place: Array, where: Array, words: Array, outside: Array, head: Array,
-    codes: Array, scales: Array, all_codes: Array, all_scales: Array, out_ids: Array, out_scores: Array,
+    codes: Array, scales: Array, all_codes: Array, all_scales: Array, k: int, out_ids: Array, out_scores: Array,
 ) -> None:  # fmt: skip
-    """The best among the head, the positions that the graph proposed, (n, any) int64 or -1, and the ids outside."""
-    k = out_ids.shape[1]
+    """The best k among the head, the positions that the graph proposed, (n, any) int64 or -1, and the ids outside."""
     small = np.zeros(codes.shape[1], dtype=np.int16)
     totals, uppers = np.empty(64, dtype=np.int32), np.empty(64, dtype=np.float32)
     room = len(head) + proposed.shape[1] + len(outside)
@@ -173,6 +173,9 @@ def _best(
     met = np.zeros(2, dtype=np.int64)
     rows = np.empty(proposed.shape[1], dtype=np.int64)
     for i in range(len(queries)):
+        if not able(queries[i]):
+            unpack(heap, 0, out_ids[i], out_scores[i])
+            continue
         step, slack = step_and_slack(queries[i], small)
         threshold: Real = np.float32(-np.inf)
         met[:] = 0
@@ -187,7 +190,7 @@ def _best(
         )  # fmt: skip
         threshold = scan_run(
             small, step, slack, codes, scales, 0, len(head), head, where, IN_HEAD, words, threshold, totals, uppers, met, noted,
-            noted_uppers, lows,
+            noted_uppers, lows, len(head),
         )  # fmt: skip
         threshold = scan_ids(
             small, step, slack, all_codes, all_scales, outside, words, threshold, totals, uppers, met, noted, noted_uppers,

@@ -10,9 +10,6 @@ The lists hold int8 codes side by side and are scanned with the bounds of `scan`
 
 from __future__ import annotations
 
-import itertools
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +18,21 @@ from numba import njit
 from shortlist.core.batch import Array
 from shortlist.core.errors import BundleError
 from shortlist.index.approximate import Approximate
-from shortlist.index.dot import fetch
-from shortlist.index.exact import aligned
+from shortlist.index.exact import aligned, shared_out
 from shortlist.index.kmeans import centres, nearest
-from shortlist.index.scan import AHEAD, Real, Whole, finish, padded, scan_ids, scan_run, step_and_slack
+from shortlist.index.scan import (
+    Real,
+    Whole,
+    able,
+    finish,
+    padded,
+    products,
+    quantised,
+    scan_ids,
+    scan_run,
+    step_and_slack,
+    unpack,
+)
 from shortlist.index.top import LOW, _select
 
 FIRST = 0.005  # of all vectors looked at with effort 1
@@ -44,6 +52,7 @@ class Ivf(Approximate):
         self.offsets = np.zeros(1, dtype=np.int64)  # list l holds the positions offsets[l]:offsets[l + 1]
         self.codes = aligned((0, padded(d)), np.int8)  # by position
         self.scales = aligned((0,), np.float32)
+        self._coarse = _codes(self.centres), _codes(self.spreads)
 
     def _arrays(self) -> dict[str, Array]:
         return {
@@ -71,27 +80,25 @@ class Ivf(Approximate):
         self.where[self.place] = np.arange(len(self.place), dtype=np.int32)
         self.spreads = np.zeros_like(self.centres)
         _spread(self.exact.vectors, self.place, self.offsets, self.centres, self.spreads)
+        self._coarse = _codes(self.centres), _codes(self.spreads)
 
-    def _near(self, queries: Array, k: int, words: Array, effort: float, filtered: bool) -> tuple[Array, Array]:
-        found = np.empty((len(queries), k), dtype=np.int32), np.empty((len(queries), k), dtype=np.float32)
+    def _load_native(self, folder: Path) -> None:
+        self._coarse = _codes(self.centres), _codes(self.spreads)
+
+    def _near(
+        self, queries: Array, k: int, words: Array, effort: float, filtered: bool, ids: Array, scores: Array
+    ) -> None:
         # A share of the vectors; not of fewer than there were when it was tuned, for k is then a larger part of them.
         budget = int(np.ceil(FIRST * self.effort * effort * max(len(self.place), self.recall.get("count", 1))))
+        means, spreads = self._coarse
 
         def part(rows: slice) -> None:
             _near(
-                queries[rows], self.exact.vectors, self.centres, self.spreads, self.offsets, self.codes, self.scales, self.place,
-                self.where, words, self.outside, self.exact.codes, self.exact.scales, budget, found[0][rows], found[1][rows],
+                queries[rows], self.exact.vectors, *means, *spreads, self.offsets, self.codes, self.scales, self.place, self.where,
+                words, self.outside, self.exact.codes, self.exact.scales, budget, k, ids[rows], scores[rows],
             )  # fmt: skip
 
-        workers = min(os.cpu_count() or 1, len(queries)) if len(queries) >= TOGETHER else 1
-        cuts = np.linspace(0, len(queries), workers + 1).astype(int).tolist()
-        pieces = [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
-        if workers == 1:
-            part(pieces[0])
-        else:
-            with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(part, pieces))
-        return found
+        shared_out(part, len(queries), len(queries) >= TOGETHER)
 
     def _check(self, folder: Path) -> None:
         super()._check(folder)
@@ -100,6 +107,13 @@ class Ivf(Approximate):
         right = right and self.codes.shape == (rows, padded(self.d)) and self.scales.shape == (rows,)
         if not right or self.offsets[0] != 0 or self.offsets[-1] != rows or (np.diff(self.offsets) < 0).any():
             raise BundleError(f"{folder}: the arrays of its lists do not belong together")
+
+
+def _codes(vectors: Array) -> tuple[Array, Array]:
+    """int8 codes (rows, padded d), and scales."""
+    codes, scales = aligned((len(vectors), padded(vectors.shape[1])), np.int8), aligned((len(vectors),), np.float32)
+    quantised(vectors, codes, scales)
+    return codes, scales
 
 
 @njit(cache=True, nogil=True)
@@ -112,61 +126,79 @@ def _spread(vectors: Array, place: Array, offsets: Array, centres: Array, out: A
         out[at] /= max(offsets[at + 1] - offsets[at], 1)
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"}, error_model="numpy")
-def _promise(query: Array, centres: Array, spreads: Array, keys: Array) -> None:
-    """A key of every list, whose order is that of mean + 2 standard deviations."""
+@njit(cache=True, nogil=True)
+def _promise(
+    query: Array, small: Array, step: Real, squares: Array, means: Array, mean_scales: Array, spreads: Array, spread_scales: Array,
+    totals: Array, keys: Array,
+) -> None:  # fmt: skip
+    """A key of every list, whose order is that of mean + 2 standard deviations, from int8 codes of centres and spreads: which lists are
+    looked at is a guess anyway, and this reads a quarter of the memory. squares: room for int16 codes of the query's squares."""
+    most = np.float32(0.0)
+    for c in range(len(query)):
+        most = max(most, query[c] * query[c])
+    square_step = np.float32(max(most / np.float32(16383.0), np.float32(1e-30)))
+    for c in range(len(query)):
+        squares[c] = np.int16(query[c] * query[c] / square_step)
     word = np.zeros(1, dtype=np.float32)
     bits = word.view(np.uint32)
-    for at in range(len(centres)):
-        mean, variance = np.float32(0.0), np.float32(0.0)
-        for c in range(len(query)):
-            mean += query[c] * centres[at, c]
-            variance += query[c] * query[c] * spreads[at, c]
-        word[0] = mean + np.float32(2.0) * np.sqrt(variance)
-        high = np.uint64(bits[0])
-        high = np.uint64(LOW) - high if high & np.uint64(0x80000000) else high | np.uint64(0x80000000)
-        keys[at] = (high << np.uint64(32)) | np.uint64(at)
+    for first in range(0, len(keys), 64):
+        count = min(64, len(keys) - first)
+        products(small, means, first, count, totals[0])
+        products(squares, spreads, first, count, totals[1])
+        for j in range(count):
+            mean = step * mean_scales[first + j] * np.float32(totals[0, j])
+            variance = square_step * spread_scales[first + j] * np.float32(totals[1, j])
+            word[0] = mean + np.float32(2.0) * np.sqrt(max(variance, np.float32(0.0)))
+            high = np.uint64(bits[0])
+            high = np.uint64(LOW) - high if high & np.uint64(0x80000000) else high | np.uint64(0x80000000)
+            keys[first + j] = (high << np.uint64(32)) | np.uint64(first + j)
 
 
 @njit(cache=True, nogil=True)
 def _near(
-    queries: Array, vectors: Array, centres: Array, spreads: Array, offsets: Array, codes: Array, scales: Array, place: Array,
-    where: Array, words: Array, outside: Array, all_codes: Array, all_scales: Array, budget: int, out_ids: Array,
-    out_scores: Array,
+    queries: Array, vectors: Array, means: Array, mean_scales: Array, spreads: Array, spread_scales: Array, offsets: Array,
+    codes: Array, scales: Array, place: Array, where: Array, words: Array, outside: Array, all_codes: Array, all_scales: Array,
+    budget: int, k: int, out_ids: Array, out_scores: Array,
 ) -> None:  # fmt: skip
-    """The best among the lists first in promise, until `budget` vectors are looked at, and among the ids outside."""
-    lists, k = len(centres), out_ids.shape[1]
+    """The best k among the lists first in promise, until `budget` vectors are looked at, and among the ids outside."""
+    lists = len(mean_scales)
     keys = np.empty(lists, dtype=np.uint64)
-    small = np.zeros(codes.shape[1], dtype=np.int16)
-    totals, uppers = np.empty(64, dtype=np.int32), np.empty(64, dtype=np.float32)
+    small, squares = np.zeros(codes.shape[1], dtype=np.int16), np.zeros(codes.shape[1], dtype=np.int16)
+    sums = np.empty((2, 64), dtype=np.int32)
+    totals, uppers = sums[0], np.empty(64, dtype=np.float32)
     room = len(place) + len(outside)
     noted, noted_uppers = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.float32)
     lows, heap = np.empty(k, dtype=np.float32), np.empty(k, dtype=np.uint64)
     met = np.zeros(2, dtype=np.int64)
+    # Putting lists in order is dear, so as many are as the budget takes when they are of the usual length, and then more.
+    usual: Whole = min(lists, np.int64(budget * lists / max(len(place), 1)) + 8)
     for i in range(len(queries)):
         query = queries[i]
+        met[:] = 0
+        if not able(query):
+            unpack(heap, 0, out_ids[i], out_scores[i])
+            continue
         step, slack = step_and_slack(query, small)
         threshold: Real = np.float32(-np.inf)
-        met[:] = 0
-        _promise(query, centres, spreads, keys)
-        # Lists differ in length, so more of them are put in order than are needed on average.
-        ranked: Whole = min(lists, 4 * np.int64(np.ceil(budget * lists / max(len(place), 1))) + 8)
-        _select(keys, lists, ranked)
-        keys[:ranked].sort()
-        seen = 0
-        for c in range(ranked - 1, -1, -1):
-            if seen >= budget:
-                break
-            at = np.int64(keys[c] & np.uint64(LOW))
-            if c:  # the next list is far away in memory: its first rows come while this one is scanned
-                after = offsets[np.int64(keys[c - 1] & np.uint64(LOW))]
-                for row in range(after, after + AHEAD):
-                    fetch(codes, row, 0)
-            seen += offsets[at + 1] - offsets[at]
-            threshold = scan_run(
-                small, step, slack, codes, scales, offsets[at], offsets[at + 1], place, where, 0, words, threshold, totals,
-                uppers, met, noted, noted_uppers, lows,
-            )  # fmt: skip
+        _promise(query, small, step, squares, means, mean_scales, spreads, spread_scales, sums, keys)
+        seen: Whole = 0
+        ranked: Whole = 0
+        while seen < budget and ranked < lists:
+            rest = keys[ranked:]
+            some: Whole = min(usual, len(rest))
+            _select(rest, len(rest), some)
+            rest[:some].sort()
+            ranked += some
+            for c in range(some - 1, -1, -1):
+                if seen >= budget:
+                    break
+                at = np.int64(rest[c] & np.uint64(LOW))
+                after = offsets[np.int64(rest[max(c - 1, 0)] & np.uint64(LOW))]
+                seen += offsets[at + 1] - offsets[at]
+                threshold = scan_run(
+                    small, step, slack, codes, scales, offsets[at], offsets[at + 1], place, where, 0, words, threshold, totals,
+                    uppers, met, noted, noted_uppers, lows, after,
+                )  # fmt: skip
         threshold = scan_ids(
             small, step, slack, all_codes, all_scales, outside, words, threshold, totals, uppers, met, noted, noted_uppers,
             lows,

@@ -10,9 +10,8 @@ from numba import njit
 
 from shortlist.core.batch import Array
 from shortlist.core.rng import rng
-from shortlist.index.dot import dot64
 from shortlist.index.exact import aligned
-from shortlist.index.scan import padded, quantised, step_and_slack
+from shortlist.index.scan import padded, products, quantised, step_and_slack
 
 SAMPLE = 25  # vectors per centre to learn from: more changes little
 STEPS = 8
@@ -58,16 +57,11 @@ def nearest(vectors: Array, found: Array) -> Array:
 
 @njit(cache=True, nogil=True)
 def _nearest(vectors: Array, codes: Array, scales: Array, half: Array, out: Array) -> None:
-    wide = codes.shape[1]
-    small = np.zeros(wide, dtype=np.int16)
+    small = np.zeros(codes.shape[1], dtype=np.int16)
     totals = np.empty(len(codes), dtype=np.int32)
     for i in range(len(vectors)):
         step, _ = step_and_slack(vectors[i], small)
-        for j in range(len(codes)):
-            total = np.int32(0)
-            for c in range(0, wide, 64):
-                total = np.int32(total + dot64(small, codes, j, c))
-            totals[j] = total
+        products(small, codes, 0, len(codes), totals)
         best, at = np.float32(-np.inf), 0
         for j in range(len(codes)):
             value = scales[j] * (step * np.float32(totals[j])) - half[j]

@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 
 from shortlist.core.batch import Array
-from shortlist.index.dot import CHUNK, dot64, fetch
+from shortlist.index.dot import CHUNK, TOGETHER, add16, dot64, fetch
 from shortlist.index.top import LOW, _key
 
 # Numbers inside kernels: numba types them by itself, and the type checker does not take numpy's for Python's.
@@ -30,7 +30,6 @@ Whole: TypeAlias = Any
 
 LEAST = 1e-30  # smallest scale: nothing underflows
 MOST = 1e15  # largest value of a vector: nothing overflows
-AHEAD = 24  # rows to ask memory for beyond the one in hand
 LINE = 16  # float32 numbers of a cache line
 DENSE = 10  # of 64 rows: from here on all 64 are computed, which is quicker than picking
 
@@ -45,6 +44,15 @@ def valid(vectors: Array) -> Array:
     # A NaN compares false.
     found: Array = np.all(np.abs(vectors) <= MOST, axis=1)
     return found
+
+
+@njit(cache=True, nogil=True)
+def able(query: Array) -> Any:
+    """`valid` of one query."""
+    for value in query:
+        if not abs(value) <= MOST:
+            return False
+    return True
 
 
 def quantised(vectors: Array, codes: Array, scales: Array) -> None:
@@ -227,6 +235,20 @@ def step_and_slack(query: Array, small: Array) -> tuple[Real, Real]:
 
 
 @njit(cache=True, nogil=True)
+def products(small: Array, codes: Array, start: Whole, met: Whole, totals: Array) -> None:
+    """totals[j] = small' codes[start + j] for j < met."""
+    wide = codes.shape[1]
+    totals[:met] = 0
+    whole = met - met % TOGETHER
+    for j in range(0, whole, TOGETHER):
+        for c in range(0, wide, CHUNK):
+            add16(small, codes, start + j, c, totals, j)
+    for j in range(whole, met):
+        for c in range(0, wide, CHUNK):
+            totals[j] += dot64(small, codes, start + j, c)
+
+
+@njit(cache=True, nogil=True)
 def bounds(
     small: Array,
     codes: Array,
@@ -239,13 +261,7 @@ def bounds(
     uppers: Array,
 ) -> Real:
     """Upper bounds of `met` rows one after another, and the largest."""
-    wide = codes.shape[1]
-    for j in range(met):
-        total = np.int32(0)
-        fetch(codes, start + j + AHEAD, 0)  # processors do not look ahead across pages by themselves
-        for c in range(0, wide, 64):
-            total = np.int32(total + dot64(small, codes, start + j, c))
-        totals[j] = total
+    products(small, codes, start, met, totals)
     best = np.float32(-np.inf)
     for j in range(met):  # apart from the sums, so that it becomes vector code
         upper = scales[start + j] * (step * np.float32(totals[j]) + slack)
@@ -293,7 +309,7 @@ def scan_codes(
     queries: Array, vectors: Array, codes: Array, scales: Array, words: Array, k: int, out_ids: Array, out_scores: Array
 ) -> None:
     """The best k of the rows in `words` for each query, by int8 bounds. queries (n, d), vectors (rows, d) float32, rows a multiple
-    of 64; codes (rows, padded d) int8; out_ids (n, k) int32, out_scores (n, k) float32, k at least 1."""
+    of 64; codes (rows, padded d) int8; out_ids int32 and out_scores float32, both (n, at least k)."""
     small = np.zeros(codes.shape[1], dtype=np.int16)
     totals, uppers = np.empty(64, dtype=np.int32), np.empty(64, dtype=np.float32)
     listed = np.empty(64 + DENSE, dtype=np.int64)
@@ -301,6 +317,9 @@ def scan_codes(
     lows, heap = np.empty(k, dtype=np.float32), np.empty(k, dtype=np.uint64)
     met = np.zeros(2, dtype=np.int64)
     for i in range(len(queries)):
+        if k == 0 or not able(queries[i]):
+            unpack(heap, 0, out_ids[i], out_scores[i])
+            continue
         step, slack = step_and_slack(queries[i], small)
         threshold: Real = np.float32(-np.inf)
         met[:] = 0
@@ -338,12 +357,17 @@ def scan_codes(
 def scan_run(
     small: Array, step: Real, slack: Real, codes: Array, scales: Array, start: Whole, stop: Whole, place: Array, where: Array,
     fixed: Whole, words: Array, threshold: Real, totals: Array, uppers: Array, met: Array, noted: Array, noted_uppers: Array,
-    lows: Array,
+    lows: Array, after: Whole,
 ) -> Real:  # fmt: skip
     """Go on with positions start to stop, whose ids are `place`; returns the threshold. A position counts when its id is in `words`,
-    and where[id] leads back: to the position itself, or to the number `fixed` when that is not 0."""
+    and where[id] leads back: to the position itself, or to the number `fixed` when that is not 0. after: the position that is looked at
+    next, for memory to be asked for it."""
     for first in range(start, stop, 64):
         count = min(64, stop - first)
+        # By themselves processors look ahead only within a page, which is one block.
+        coming = first + 64 if first + 64 < stop else after
+        for j in range(coming, coming + 64):
+            fetch(codes, j, 0)
         best = bounds(small, codes, scales, first, count, step, slack, totals, uppers)
         if best < threshold:
             continue
@@ -396,6 +420,9 @@ def scan_floats(
     met = np.zeros(2, dtype=np.int64)
     least = np.float32(d * 3e-38)
     for i in range(len(queries)):
+        if k == 0 or not able(queries[i]):
+            unpack(heap, 0, out_ids[i], out_scores[i])
+            continue
         square = 0.0
         for c in range(d):
             square += np.float64(queries[i, c]) ** 2
