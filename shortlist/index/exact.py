@@ -202,7 +202,8 @@ def shared_out(work: Callable[[slice], None], rows: int, much: bool) -> None:
     """`work` on all rows: on all cores where it is much. Every query is answered on its own, so how they are shared out changes nothing."""
     workers = min(os.cpu_count() or 1, rows) if much else 1
     if workers <= 1:
-        return work(slice(0, rows))
+        work(slice(0, rows))
+        return
     cuts = np.linspace(0, rows, workers + 1).astype(int).tolist()
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(work, [slice(start, stop) for start, stop in itertools.pairwise(cuts)]))

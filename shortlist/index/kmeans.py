@@ -13,7 +13,7 @@ from shortlist.core.rng import rng
 from shortlist.index.exact import aligned
 from shortlist.index.scan import padded, products, quantised, step_and_slack
 
-SAMPLE = 25  # vectors per centre to learn from: more changes little
+SAMPLE = 16  # vectors per centre to learn from: more changes little
 STEPS = 8
 CHUNK = 8192  # vectors that a thread takes at a time
 
@@ -61,7 +61,7 @@ def _nearest(vectors: Array, codes: Array, scales: Array, half: Array, out: Arra
     totals = np.empty(len(codes), dtype=np.int32)
     for i in range(len(vectors)):
         step, _ = step_and_slack(vectors[i], small)
-        products(small, codes, 0, len(codes), totals)
+        products(small, codes, 0, len(codes), totals, -1)
         best, at = np.float32(-np.inf), 0
         for j in range(len(codes)):
             value = scales[j] * (step * np.float32(totals[j])) - half[j]

@@ -24,15 +24,20 @@ class Plan:
     why: str
 
 
-def choose(kind: str, count: int, k: int, allowed: int, deep: int = 100, least: float = LEAST_SHARE) -> Plan:
+def choose(
+    kind: str, count: int, k: int, allowed: int, deep: int = 100, least: float = LEAST_SHARE, short: float = 0.0
+) -> Plan:
     """How to search. kind: the approximate index's name; count: vectors in it; allowed: how many of them may come back; deep: the k
-    that its effort was tuned for; least: the share of allowed vectors below which it is not asked."""
+    that its effort was tuned for; least: the share of allowed vectors below which it is not asked; short: the recall that it stopped at when it could not
+    reach its target, 0 where it did."""
     share = allowed / max(count, 1)
     most = max(deep, int(MOST_SHARE * count))
     if count <= FEW:
         return Plan(True, 1.0, f"int8: {count} vectors are few")
     if k > most:
         return Plan(True, 1.0, f"int8: k = {k} is more than {most}")
+    if short:
+        return Plan(True, 1.0, f"int8: {kind} finds {short:.3f} of the answer however far it looks")
     if share < least:
         return Plan(True, 1.0, f"int8: only {100 * share:.3g}% of {count} vectors are allowed")
     if allowed == count:

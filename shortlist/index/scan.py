@@ -49,10 +49,10 @@ def valid(vectors: Array) -> Array:
 @njit(cache=True, nogil=True)
 def able(query: Array) -> Any:
     """`valid` of one query."""
+    good = True
     for value in query:
-        if not abs(value) <= MOST:
-            return False
-    return True
+        good &= abs(value) <= MOST  # false for a NaN
+    return good
 
 
 def quantised(vectors: Array, codes: Array, scales: Array) -> None:
@@ -235,17 +235,24 @@ def step_and_slack(query: Array, small: Array) -> tuple[Real, Real]:
 
 
 @njit(cache=True, nogil=True)
-def products(small: Array, codes: Array, start: Whole, met: Whole, totals: Array) -> None:
-    """totals[j] = small' codes[start + j] for j < met."""
+def products(small: Array, codes: Array, start: Whole, met: Whole, totals: Array, coming: Whole) -> None:
+    """totals[j] = small' codes[start + j] for j < met. coming: from which row on memory is asked for the next 64; -1 = nowhere (by
+    themselves processors look ahead, but only within a page, which is 64 rows)."""
     wide = codes.shape[1]
     totals[:met] = 0
     whole = met - met % TOGETHER
     for j in range(0, whole, TOGETHER):
+        if coming >= 0:
+            for row in range(coming + j, coming + j + TOGETHER):
+                fetch(codes, row, 0)
         for c in range(0, wide, CHUNK):
             add16(small, codes, start + j, c, totals, j)
     for j in range(whole, met):
         for c in range(0, wide, CHUNK):
             totals[j] += dot64(small, codes, start + j, c)
+    if coming >= 0:
+        for row in range(coming + whole, coming + 64):
+            fetch(codes, row, 0)
 
 
 @njit(cache=True, nogil=True)
@@ -259,9 +266,10 @@ def bounds(
     slack: Real,
     totals: Array,
     uppers: Array,
+    coming: Whole,
 ) -> Real:
     """Upper bounds of `met` rows one after another, and the largest."""
-    products(small, codes, start, met, totals)
+    products(small, codes, start, met, totals, coming)
     best = np.float32(-np.inf)
     for j in range(met):  # apart from the sums, so that it becomes vector code
         upper = scales[start + j] * (step * np.float32(totals[j]) + slack)
@@ -340,7 +348,7 @@ def scan_codes(
                     waiting = 0
                 continue
             # One comparison settles most blocks; which rows are allowed is asked of the few others.
-            if bounds(small, codes, scales, start, 64, step, slack, totals, uppers) < threshold:
+            if bounds(small, codes, scales, start, 64, step, slack, totals, uppers, -1) < threshold:
                 continue
             for j in range(64):
                 if uppers[j] >= threshold and (word >> np.uint64(j)) & np.uint64(1):
@@ -360,22 +368,19 @@ def scan_run(
     lows: Array, after: Whole,
 ) -> Real:  # fmt: skip
     """Go on with positions start to stop, whose ids are `place`; returns the threshold. A position counts when its id is in `words`,
-    and where[id] leads back: to the position itself, or to the number `fixed` when that is not 0. after: the position that is looked at
+    and where[id] leads back: to the position itself, or to the number `fixed` when that is not 0; or `where` is empty. after: the position that is looked at
     next, for memory to be asked for it."""
     for first in range(start, stop, 64):
         count = min(64, stop - first)
-        # By themselves processors look ahead only within a page, which is one block.
         coming = first + 64 if first + 64 < stop else after
-        for j in range(coming, coming + 64):
-            fetch(codes, j, 0)
-        best = bounds(small, codes, scales, first, count, step, slack, totals, uppers)
+        best = bounds(small, codes, scales, first, count, step, slack, totals, uppers, coming)
         if best < threshold:
             continue
         for j in range(count):
             if uppers[j] < threshold:
                 continue
             row = np.int64(place[first + j])
-            if has(words, row) and where[row] == (fixed if fixed else first + j):
+            if has(words, row) and (len(where) == 0 or where[row] == (fixed if fixed else first + j)):
                 low = scales[first + j] * (step * np.float32(totals[j]) - slack)
                 threshold = take(row, uppers[j], low, met, noted, noted_uppers, lows)
     return threshold
