@@ -121,7 +121,7 @@ def _by_pairs(builder: Any, query: Any, rows: Any, count: int, name: str) -> Any
         one, two = (_added(builder, partial(rows[r + i]), partial(rows[r + i + 1]), ODD) for i in (0, 2))
         quads.append(_added(builder, one, two, WIDE))  # every fourth of it holds partial sums of rows r .. r + 3
     eights = [_added(builder, quads[i], quads[i + 1], FOURTHS) for i in (0, 2)]
-    return _added(builder, *eights, FOURTHS)
+    return _added(builder, eights[0], eights[1], FOURTHS)
 
 
 # Which places of two vectors, side by side, are added to which others; within quarters (of four numbers), then across.

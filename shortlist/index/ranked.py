@@ -55,11 +55,12 @@ class Ranked:
             )
         return _padded(items, scores, wanted)
 
-    def of(self, queries: Array, owner: Array, item: Array) -> Array:
-        """(r,) float32 scores of (query, row) pairs; NaN for a row that is not there, and for a query with a NaN."""
-        out = np.empty(len(item), dtype=np.float32)
-        _of(np.ascontiguousarray(queries, dtype=np.float32), self.vectors, owner, item, out)
-        return out
+
+def scores_of(queries: Array, vectors: Array, owner: Array, item: Array) -> Array:
+    """(r,) float32 scores of (query, row) pairs; NaN for a row that is not there, and for a query with a NaN."""
+    out = np.empty(len(item), dtype=np.float32)
+    _of(np.ascontiguousarray(queries, dtype=np.float32), vectors, owner, item, out)
+    return out
 
 
 @njit(cache=True, nogil=True)

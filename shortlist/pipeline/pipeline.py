@@ -118,6 +118,8 @@ class Pipeline:
             with timed(place):
                 found = run(place, partial(source.retrieve, batch, state, self.quotas[name], mask))
                 hits.append(found if found is not None else _nothing(batch.n))
+            if trace is not None and found is not None and hasattr(source, "plan"):
+                trace.plans[name] = source.plan(self.quotas[name], mask)
         with timed("merge"):
             if self.given:
                 pool = given(self._named(batch), list(self.sources), hits)

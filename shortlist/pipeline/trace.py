@@ -14,11 +14,12 @@ from shortlist.core.batch import Array, Batch
 
 @dataclass
 class Trace:
-    """Filled by `Pipeline.recommend`. pool: after the merge; dropped: (pool rows,) index of the filter that dropped the row, -1 =
+    """Filled by `Pipeline.recommend`. plans: how each source that has a choice searched, in words (exact or approximate, and why); pool: after the merge; dropped: (pool rows,) index of the filter that dropped the row, -1 =
     kept; scored: survivors of filters and light rankers with every column and `score`, in no order; ranked: the same best first (of the columns all if
     `whole`, else those that the rules see); answer: after the rules, at most k per request."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    plans: dict[str, str] = field(default_factory=dict)
     whole: bool = True
     pool: Batch | None = None
     dropped: Array | None = None
@@ -51,6 +52,7 @@ class Trace:
             name.removeprefix("rank_"): {
                 "rank": int(column[row]),
                 "score": float(self.pool.cand["score_" + name.removeprefix("rank_")][row]),
+                **self._search(name.removeprefix("rank_")),
             }
             for name, column in self.pool.cand.items()
             if name.startswith("rank_") and np.isfinite(column[row])
@@ -66,6 +68,9 @@ class Trace:
         if row < 0:
             return {**told, "reason": "ranked below the answer, or ruled out"}
         return {**told, "answer": int(row - self.answer.offsets[request]) + 1, "reason": "shown"}
+
+    def _search(self, source: str) -> dict[str, str]:
+        return {"search": self.plans[source]} if source in self.plans else {}
 
 
 def _row(batch: Batch, item: int, request: int) -> int:

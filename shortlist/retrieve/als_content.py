@@ -11,17 +11,17 @@ from scipy import sparse
 
 from shortlist.core.batch import Array, Batch
 from shortlist.core.component import fitted, param
-from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
+from shortlist.core.contracts import FitContext, Hits, Mask, State
 from shortlist.core.rng import rng
 from shortlist.data.log import Log
 from shortlist.data.matrix import compact, interactions
 from shortlist.learn import als, content
 from shortlist.retrieve._evidence import evidence
-from shortlist.retrieve._inner import hits
+from shortlist.retrieve._inner import Inner
 
 
 @dataclass
-class AlsContent(Source):
+class AlsContent(Inner):
     """The loss of `ials` over the user x item matrix with one more row per attribute value or word: an item's entries in them are its
     TF-IDF row, scaled to sum to `side` events, so that it is pulled towards its users and towards items like it. With `fixed`,
     item vectors are the `d` strongest directions of the attributes and never move: one half-step from content to the user.
@@ -79,6 +79,7 @@ class AlsContent(Source):
                 epochs=self.epochs, block=self.block, progress=ctx.progress, title="als_content",
             )  # fmt: skip
         self.items, self.count = vectors, np.array([has.sum()])
+        self.indexed(self.items, log, self.kinds, self.fold_in, ctx.seed)
 
     def _with_attributes(self, matrix: sparse.csr_array, known: sparse.csr_array, size: int) -> sparse.csr_array:
         """The matrix with a row per attribute that some item has."""
@@ -105,4 +106,4 @@ class AlsContent(Source):
         """See Source."""
         asked = evidence(batch, state, self.kinds, self.last, self.decay)
         vectors = self.fold_in(asked.offsets, asked.items, asked.weights)
-        return hits(self, vectors, self.items, len(state.catalogue.items), k, allowed)
+        return self.best(vectors, self.items, len(state.catalogue.items), k, allowed)

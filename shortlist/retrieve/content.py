@@ -8,20 +8,23 @@ import numpy as np
 from numba import njit
 
 from shortlist.core.batch import Array, Batch
-from shortlist.core.component import fitted, param
-from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
+from shortlist.core.component import fitted, hidden, param
+from shortlist.core.contracts import FitContext, Hits, Mask, State
+from shortlist.core.errors import ConfigError
+from shortlist.data.catalogue import Table
 from shortlist.data.log import Log
-from shortlist.index.inner import inner
 from shortlist.index.top import top
 from shortlist.learn import content, svd
 from shortlist.retrieve._evidence import Evidence, evidence
+from shortlist.retrieve._inner import Inner
 
 
 @dataclass
-class Content(Source):
+class Content(Inner):
     """Score of an item = the sum over the history of weight * cosine of the two items (`mean`, Rocchio's profile: Pazzani & Billsus, 2007),
     or the best single cosine of them (`max`), which answers several interests side by side. Cosines are of TF-IDF rows of
-    categories, tags and texts, or of a column of vectors that came with the items.
+    categories, tags and texts, or of a column of vectors that came with the items. Vectors that items get or change while serving
+    count from the next request on.
 
     Items that nothing in the history is like are not returned; in `full` they are 0, and NaN without attributes.
     """
@@ -42,13 +45,20 @@ class Content(Source):
     back_items: Array = fitted("int32 items of the terms")
     back_values: Array = fitted("float32: the same values by term")
     items: Array = fitted("(listed items, width) float32 unit vectors, where a vector column is looked at")
+    _live: Array | None = hidden(None)  # the same as of now, all items
+    _raw: Array | None = hidden(None)  # the column that they are made of
+    _as_of: tuple[int, int] = hidden((-1, -1))  # the table's version and length then
 
     def fit(self, log: Log, ctx: FitContext) -> None:
         """Nothing is learned from the log: the items' table is made into unit rows."""
         self.kinds = ctx.kinds(self.event)
         place = ctx.place or "content"
+        if self.search != "exact" and (not self.vector or self.combine != "mean"):
+            raise ConfigError(f"{place}.search: {self.search!r} needs a `vector` and combine = 'mean'; else: exact")
         if self.vector:
             self.items = content.unit_rows(content.given(ctx.catalogue.items, self.vector, f"{place}.vector"))
+            self._live, self._raw, self._as_of = None, None, (-1, -1)
+            self.indexed(self.items, log.of_kinds(self.kinds), self.kinds, self._profile, ctx.seed)
             return
         rows = content.matrix(ctx.catalogue.items, self.by, self.text, self.grams, place)
         columns = rows.tocsc()
@@ -61,7 +71,14 @@ class Content(Source):
         """See Source."""
         asked = evidence(batch, state, self.kinds, self.last, self.decay)
         size = len(state.catalogue.items)
-        full = self._by_vectors(asked, size) if self.vector else self._by_terms(asked, size)
+        if not self.vector:
+            full = self._by_terms(asked, size)
+        elif self.combine == "mean":
+            return self._by_vectors(asked, state.catalogue.items, k, allowed)
+        else:
+            vectors = self._now(state.catalogue.items)
+            full = np.full((batch.n, size), np.nan, dtype=np.float32)
+            _best_vectors(asked.offsets, asked.items, asked.weights, vectors, full, min(size, len(vectors)))
         return Hits(*top(full, k, allowed, floor=0.0), full)
 
     def _by_terms(self, asked: Evidence, size: int) -> Array:
@@ -76,12 +93,40 @@ class Content(Source):
         )  # fmt: skip
         return full
 
-    def _by_vectors(self, asked: Evidence, size: int) -> Array:
-        if self.combine == "mean":
-            return inner(svd.project(asked.offsets, asked.items, asked.weights, self.items), self.items, size)
-        full = np.full((len(asked.offsets) - 1, size), np.nan, dtype=np.float32)
-        _best_vectors(asked.offsets, asked.items, asked.weights, self.items, full, min(size, len(self.items)))
-        return full
+    def _by_vectors(self, asked: Evidence, table: Table, k: int, allowed: Mask | None) -> Hits:
+        vectors = self._now(table)
+        queries = svd.project(asked.offsets, asked.items, asked.weights, vectors)
+        hits = self.best(queries, vectors, len(table), k, allowed)
+        alike = hits.scores > 0  # NaN compares false
+        scores = np.where(alike, hits.scores, np.float32(np.nan))
+        return Hits(np.where(alike, hits.items, np.int32(-1)), scores, hits.rest)
+
+    def _profile(self, offsets: Array, items: Array, weights: Array) -> Array:
+        return svd.project(offsets, items, weights, self.items)
+
+    def _now(self, table: Table) -> Array:
+        """(items, width) unit vectors with those that items got since the fit; the index learns of them, too. Looking for them takes
+        a pass over the column, and only after the table has changed."""
+        as_of = (table.version, len(table))
+        live = self.items if self._live is None else self._live
+        if as_of == self._as_of or (self._live is None and as_of == (0, len(self.items))):
+            return live
+        given = table.column(self.vector).values[: len(table)]
+        if self._raw is None:  # what the fit was given is not kept: compare what it made of it
+            before, now = live, content.unit_rows(given)
+        else:
+            before, now = self._raw, given
+        both = min(len(before), len(now))
+        same = ((before[:both] == now[:both]) | (np.isnan(before[:both]) & np.isnan(now[:both]))).all(axis=1)
+        changed = np.concatenate([np.flatnonzero(~same), np.arange(both, len(now))])
+        rows = content.unit_rows(given[changed])
+        grown = np.full((len(table), self.items.shape[1]), np.nan, dtype=np.float32)
+        grown[: min(len(live), len(table))] = live[: len(table)]
+        grown[changed] = rows
+        if self._index is not None and len(changed):
+            self._index.add(changed, rows)  # rows of NaN go out of it
+        self._live, self._raw, self._as_of = grown, np.array(given), as_of
+        return grown
 
 
 @njit(cache=True, nogil=True)

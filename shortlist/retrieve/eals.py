@@ -11,17 +11,17 @@ from scipy import sparse
 
 from shortlist.core.batch import Array, Batch
 from shortlist.core.component import fitted, param
-from shortlist.core.contracts import FitContext, Hits, Mask, Source, State, silent
+from shortlist.core.contracts import FitContext, Hits, Mask, State, silent
 from shortlist.core.rng import rng
 from shortlist.data.log import Log
 from shortlist.data.matrix import dense, interactions
 from shortlist.retrieve._evidence import evidence
-from shortlist.retrieve._inner import hits
+from shortlist.retrieve._inner import Inner
 from shortlist.retrieve._threads import in_pieces
 
 
 @dataclass
-class Eals(Source):
+class Eals(Inner):
     """With the score s(u, i) = p q + b_u + b_i (without the b unless `biases`), the vectors minimise, over the observed pairs S and
     the others (eq. 7 of the paper),
 
@@ -77,6 +77,7 @@ class Eals(Source):
         self.missing = np.zeros(size, dtype=np.float32)
         self.missing[known] = missing
         self.cache = _gram(q, missing)
+        self.indexed(self.items, log, self.kinds, self.fold_in, ctx.seed)
 
     def _pass(
         self, matrix: sparse.csr_array | sparse.csc_array, own: Array, other: Array,
@@ -105,14 +106,8 @@ class Eals(Source):
     def retrieve(self, batch: Batch, state: State, k: int, allowed: Mask | None) -> Hits:
         """See Source."""
         asked = evidence(batch, state, self.kinds, self.last, self.decay)
-        return hits(
-            self,
-            self.fold_in(asked.offsets, asked.items, asked.weights),
-            self.items,
-            len(state.catalogue.items),
-            k,
-            allowed,
-        )
+        vectors = self.fold_in(asked.offsets, asked.items, asked.weights)
+        return self.best(vectors, self.items, len(state.catalogue.items), k, allowed)
 
 
 def _gram(vectors: Array, weights: Array) -> Array:

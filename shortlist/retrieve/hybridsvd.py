@@ -10,16 +10,16 @@ from scipy import sparse
 
 from shortlist.core.batch import Array, Batch
 from shortlist.core.component import fitted, param
-from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
+from shortlist.core.contracts import FitContext, Hits, Mask, State
 from shortlist.data.log import Log
 from shortlist.data.matrix import compact, interactions
 from shortlist.learn import content, svd
 from shortlist.retrieve._evidence import evidence
-from shortlist.retrieve._inner import hits
+from shortlist.retrieve._inner import Inner
 
 
 @dataclass
-class Hybridsvd(Source):
+class Hybridsvd(Inner):
     """With R the binary user x item matrix (columns times norm ^ (scale - 1)) and S = (1 - weight) I + weight F F' the similarity of
     items, F their attributes as unit rows: R S^(1/2) = U diag(s) W', cut to d. A request's scores are x S^(1/2) W W' S^(-1/2), x its
     history (eq. 7 and 8 of the paper, for any root of S). weight 0 is PureSVD.
@@ -62,12 +62,17 @@ class Hybridsvd(Source):
         scored[new] = likened(known, scored, events > 0)[new]
         self.asks = svd.spread(asks[something], something, size)
         self.items = svd.spread(scored[something], something, size)
+        self.indexed(self.items, log, self.kinds, self.fold_in, ctx.seed)
+
+    def fold_in(self, offsets: Array, items: Array, weights: Array) -> Array:
+        """(n, d) float32 vectors x S^(1/2) W of users with these histories; NaN without an item that has a vector."""
+        return svd.project(offsets, items, weights, self.asks)
 
     def retrieve(self, batch: Batch, state: State, k: int, allowed: Mask | None) -> Hits:
         """See Source."""
         asked = evidence(batch, state, self.kinds, self.last, self.decay)
-        vectors = svd.project(asked.offsets, asked.items, asked.weights, self.asks)
-        return hits(self, vectors, self.items, len(state.catalogue.items), k, allowed)
+        vectors = self.fold_in(asked.offsets, asked.items, asked.weights)
+        return self.best(vectors, self.items, len(state.catalogue.items), k, allowed)
 
 
 def likened(rows: sparse.csr_array, vectors: Array, known: Array) -> Array:

@@ -10,17 +10,17 @@ from scipy import sparse
 
 from shortlist.core.batch import Array, Batch
 from shortlist.core.component import fitted, param
-from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
+from shortlist.core.contracts import FitContext, Hits, Mask, State
 from shortlist.core.rng import rng
 from shortlist.data.log import Log
 from shortlist.data.matrix import dense, interactions
 from shortlist.learn import als
 from shortlist.retrieve._evidence import Evidence, evidence
-from shortlist.retrieve._inner import hits
+from shortlist.retrieve._inner import Inner
 
 
 @dataclass
-class Ials(Source):
+class Ials(Inner):
     """User vectors u and item vectors v minimise, over the observed pairs S with weights w and over all pairs,
 
         sum_S w (u v - 1)^2 + alpha0 * sum_all (u v)^2 + sum_u reg_u |u|^2 + sum_i reg_i |v|^2,
@@ -71,6 +71,7 @@ class Ials(Source):
         )
         self.items = np.full((size, self.d), np.nan, dtype=np.float32)
         self.items[known] = vectors
+        self.indexed(self.items, log, self.kinds, self.fold_in, ctx.seed)
 
     @property
     def loss(self) -> als.Loss:
@@ -95,7 +96,7 @@ class Ials(Source):
         """See Source."""
         asked = evidence(batch, state, self.kinds, self.last, self.decay)
         vectors = self.fold_in(asked.offsets, asked.items, self._weights(asked, batch, state))
-        return hits(self, vectors, self.items, len(state.catalogue.items), k, allowed)
+        return self.best(vectors, self.items, len(state.catalogue.items), k, allowed)
 
     def _weights(self, asked: Evidence, batch: Batch, state: State) -> Array:
         """What the items of the histories weigh, as the fit weighed them."""

@@ -9,16 +9,16 @@ import numpy as np
 
 from shortlist.core.batch import Array, Batch
 from shortlist.core.component import fitted, param
-from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
+from shortlist.core.contracts import FitContext, Hits, Mask, State
 from shortlist.data.log import Log
 from shortlist.data.matrix import dense, interactions
 from shortlist.learn import svd
 from shortlist.retrieve._evidence import evidence
-from shortlist.retrieve._inner import hits
+from shortlist.retrieve._inner import Inner
 
 
 @dataclass
-class Puresvd(Source):
+class Puresvd(Inner):
     """The d strongest right singular vectors V of the binary user x item matrix, its columns first multiplied by norm ^ (scale - 1):
     scale 1 is PureSVD, below 1 popular items count for less. A request's scores are x V V', x its history.
 
@@ -44,6 +44,7 @@ class Puresvd(Source):
         matrix.data = norms[matrix.indices] ** (self.scale - 1.0)
         vectors, _ = svd.truncated(matrix, self.d, ctx.seed)
         self.items = svd.spread(vectors, known, size)
+        self.indexed(self.items, log, self.kinds, self.fold_in, ctx.seed)
 
     def fold_in(self, offsets: Array, items: Array, weights: Array) -> Array:
         """(n, d) float32 vectors x V of users with these histories; NaN without a known item."""
@@ -53,4 +54,4 @@ class Puresvd(Source):
         """See Source."""
         asked = evidence(batch, state, self.kinds, self.last, self.decay)
         vectors = self.fold_in(asked.offsets, asked.items, asked.weights)
-        return hits(self, vectors, self.items, len(state.catalogue.items), k, allowed)
+        return self.best(vectors, self.items, len(state.catalogue.items), k, allowed)

@@ -13,20 +13,21 @@ from scipy import sparse
 
 from shortlist.core.batch import Array, Batch
 from shortlist.core.component import fitted, param
-from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
+from shortlist.core.contracts import FitContext, Hits, Mask, State
 from shortlist.core.errors import ConfigError
 from shortlist.core.rng import rng
 from shortlist.data.log import Log
 from shortlist.data.matrix import dense
+from shortlist.learn import svd
 from shortlist.retrieve._evidence import _distinct, flags
-from shortlist.retrieve._inner import hits
+from shortlist.retrieve._inner import Inner
 
 CYCLE = {"hour": (3600, 24), "weekday": (86_400, 7)}  # seconds of a level, how many there are
 THURSDAY = 3  # the first day of unix time; Monday is 0
 
 
 @dataclass
-class Tensor(Source):
+class Tensor(Inner):
     """The binary tensor (user, item, level) is approximated by a core and three bases with orthonormal columns, U, V and W. With P the
     (items, levels) events of a request's history, what is expected of him is V V' P W W' (eq. 9 of the paper); an item's score is
     the sum of its row over the levels that are wanted.
@@ -81,6 +82,7 @@ class Tensor(Source):
         self.items = np.full((size, v.shape[1]), np.nan, dtype=np.float32)
         self.items[known] = v
         self.gates = (w @ w.T @ self._wanted(ctx, count)).astype(np.float32)
+        self.indexed(self.items, log, self.kinds, self._project, ctx.seed)
 
     def _level(self, time: Array, kind: Array, value: Array) -> Array:
         """(events,) int64 level of each."""
@@ -132,6 +134,9 @@ class Tensor(Source):
                 grown = norm
         return v, w
 
+    def _project(self, offsets: Array, items: Array, weights: Array) -> Array:
+        return svd.project(offsets, items, weights, self.items)
+
     def retrieve(self, batch: Batch, state: State, k: int, allowed: Mask | None) -> Hits:
         """See Source."""
         history = state.history(batch.user)
@@ -148,7 +153,7 @@ class Tensor(Source):
             history.offsets, codes, usable.astype(np.int8), wanted, self.last, self.decay
         )
         vectors = _folded(offsets, codes, weights, moment, self.items, self.gates)
-        return hits(self, vectors, self.items, len(state.catalogue.items), k, allowed)
+        return self.best(vectors, self.items, len(state.catalogue.items), k, allowed)
 
 
 def _moment(time: Array, mode: str) -> Array:

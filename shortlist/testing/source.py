@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -204,6 +205,63 @@ class SourceSuite(PartSuite):
         self.same(got.scores, expected.scores)
         self.same(got.full, expected.full)
 
+    def test_a_history_of_unknown_items_only(self) -> None:
+        """Everything that a user met came after the fit."""
+        world, part = self.world(), self.part()
+        names = [f"unknown item {i}" for i in range(9)]
+        grown = with_items(world, names)
+        folds = told(part, grown.ctx)
+        self.fit(part, grown)
+        state = grown.state(folds)
+        rows = np.arange(len(names)) % len(world.log)
+        event = {name: column[rows].copy() for name, column in world.log.columns.items()}
+        user = np.full(len(rows), world.log.user[0], dtype=np.int32)
+        fresh = np.arange(len(world.catalogue.items), len(grown.catalogue.items), dtype=np.int32)
+        kinds = np.full(len(rows), world.ctx.kinds(())[0], dtype=event["kind"].dtype)
+        times = np.full(len(rows), world.ctx.now, dtype=np.int64)
+        none = State(grown.catalogue, folds, history=4096)
+        for moved in (state, none):  # after a life among known items, and as the first thing ever
+            moved.apply({**event, "user": user, "item": fresh, "kind": kinds, "time": times})
+            asked = world.requests(2)
+            batch = Batch({**asked.req, "user": user[: asked.n]}, asked.offsets, asked.cand)
+            obeys(part, batch, moved)
+
+    def test_one_user(self) -> None:
+        """A world in which one user did everything."""
+        log = self.world().log
+        self.lives(log.take(log.user == np.bincount(log.user).argmax()))
+
+    def test_one_item(self) -> None:
+        """A world in which everything was done to one item."""
+        log = self.world().log
+        self.lives(log.take(log.item == np.bincount(log.item).argmax()))
+
+    def test_one_event(self) -> None:
+        """A world in which one thing happened."""
+        self.lives(self.world().log.slice(0, 1))
+
+    def test_duplicate_events(self) -> None:
+        """Every event three times, at the same moment."""
+        log = self.world().log
+        self.lives(log.take(np.repeat(np.arange(len(log)), 3)))
+
+    def test_everybody_met_everything(self) -> None:
+        """All items are alike: as far as there are scores, they are all equal, or nearly."""
+        world = self.world()
+        users, items = np.unique(world.log.user)[:12], np.arange(len(world.catalogue.items))
+        met = np.flatnonzero(world.log.kind == world.ctx.kinds(())[0])
+        rows = np.sort(np.resize(met, len(users) * len(items)))
+        columns = world.log.take(rows).columns
+        user, item = np.repeat(users, len(items)), np.tile(items, len(users))
+        self.lives(Log({**columns, "user": user.astype(np.int32), "item": item.astype(np.int32)}))
+
+    def lives(self, log: Log) -> None:
+        """Fitted on such a log, the part answers, and never with what is not allowed."""
+        world, part = alone(self.world(), log, self.world().ctx.now), self.part()
+        folds = told(part, world.ctx)
+        self.fit(part, world)
+        obeys(part, self.world().requests(), world.state(folds))
+
     def strangers(self) -> tuple[Any, State, Batch]:
         """A fitted part, a state, and two requests: by nobody known, and by a user of whom the state has no event."""
         world, part = self.world(), self.part()
@@ -261,6 +319,29 @@ class PersonalSourceSuite(SourceSuite):
         batch = Batch.of(users, np.array(world.ctx.now))
         hits = part.retrieve(batch, state, 1, Mask(None, met.offsets, met.items))
         assert hits.items[:, 0].tolist() == answers(world).tolist()
+
+
+def obeys(part: Any, batch: Batch, state: State) -> None:
+    """Well-formed answers under every kind of mask, nothing banned among them, for any k."""
+    size = len(state.catalogue.items)
+    nothing = Mask(np.zeros(size, dtype=bool))
+    for mask in (None, Mask(some_mask(1, size).shared), some_mask(batch.n, size), nothing):
+        for k in (1, K, size + 5):
+            hits = part.retrieve(batch, state, k, mask)
+            well_formed(hits, batch.n, k, size)
+            for i in range(batch.n):
+                found = hits.items[i][hits.items[i] >= 0]
+                assert mask is None or allowed(mask, i, size)[found].all(), "returned what is not allowed"
+
+
+def with_items(world: Small, names: list[str]) -> Small:
+    """The world with a catalogue of its own in which there are more items, of which nothing is known."""
+    with tempfile.TemporaryDirectory() as folder:
+        world.catalogue.save(Path(folder))
+        grown = Catalogue.load(Path(folder))
+        for name in names:
+            grown.items.add(name)  # makes room, and with that copies: nothing is left on the mapped files
+    return Small(grown, world.log, world.later, replace(world.ctx, catalogue=grown))
 
 
 def well_formed(hits: Hits, n: int, k: int, size: int) -> None:

@@ -168,6 +168,16 @@ class TestEigenrec(PersonalSourceSuite):
         return Puresvd(d=2, scale=0.4, decay=0.9)
 
 
+class TestPuresvdOnShards(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Puresvd(d=6, search="int8", shards=3)
+
+
+class TestIalsOnLists(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Ials(d=8, epochs=5, search="ivf")
+
+
 class TestHybridsvd(PersonalSourceSuite):
     def part(self) -> Any:
         return Hybridsvd(d=6, text=["*"])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from shortlist.core.batch import Array
 from shortlist.core.contracts import Mask
-from shortlist.index.ranked import Ranked
+from shortlist.index.ranked import Ranked, scores_of
 from tests.index.slow import slow_score
 
 
@@ -81,10 +81,9 @@ def test_the_best_are_the_best(seed: int) -> None:
 
 def test_pairs_are_scored_as_in_a_search() -> None:
     vectors, queries = drawn(4)
-    ranked = Ranked(vectors)
     owner = np.repeat(np.arange(len(queries)), len(vectors) + 2)
     item = np.tile(np.arange(len(vectors) + 2, dtype=np.int32), len(queries))
-    got = ranked.of(queries, owner, item).reshape(len(queries), -1)
+    got = scores_of(queries, vectors, owner, item).reshape(len(queries), -1)
     wanted = [[slow_score(query, vector) for vector in vectors] for query in queries]
     np.testing.assert_array_equal(got[:, : len(vectors)], np.array(wanted, dtype=np.float32))
     assert np.isnan(got[:, len(vectors) :]).all()

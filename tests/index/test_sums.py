@@ -1,12 +1,10 @@
-"""Neighbour sums and inner products: against plain loops, and independent of the batch to the last bit."""
+"""Neighbour sums: against plain loops, and independent of the batch to the last bit."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shortlist.core.batch import Array
 from shortlist.core.contracts import Mask
-from shortlist.index.inner import inner
 from shortlist.index.neighbours import Sums
 from shortlist.index.top import top
 
@@ -58,26 +56,3 @@ def test_more_candidates_than_the_buffer_holds() -> None:
     for k in (1, 10, 300):
         for got, expected in zip(sums.top(k), top(full, k, None, 0.0), strict=True):
             np.testing.assert_array_equal(got, expected)
-
-
-def vectors(n: int, d: int, seed: int) -> Array:
-    return np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
-
-
-def test_inner_products_and_what_is_beyond_them() -> None:
-    users, items = vectors(5, 13, 0), vectors(1200, 13, 1)
-    items[7, 2] = np.nan
-    got = inner(users, items, 1203)
-    wanted = users.astype(np.float64) @ items.astype(np.float64).T
-    np.testing.assert_allclose(got[:, :1200], wanted, atol=1e-5)
-    assert np.isnan(got[:, 7]).all()
-    assert np.isnan(got[:, 1200:]).all()
-    np.testing.assert_array_equal(inner(users, items, 600), got[:, :600])
-
-
-def test_inner_products_do_not_depend_on_the_batch() -> None:
-    for d in (1, 7, 16, 33, 64):
-        users, items = vectors(70, d, d), vectors(700, d, d + 1)
-        together = inner(users, items, 700)
-        for i in range(70):
-            np.testing.assert_array_equal(inner(users[i : i + 1], items, 700)[0], together[i])
