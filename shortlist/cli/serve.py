@@ -10,6 +10,7 @@ from shortlist.cli.output import as_json, note
 from shortlist.core.errors import ConfigError
 from shortlist.core.extras import need
 from shortlist.pipeline.bundle import check, manifest
+from shortlist.serve.experiments import Experiments
 from shortlist.serve.run import Runner
 from shortlist.serve.security import Keys, may_bind
 from shortlist.serve.settings import Settings
@@ -58,6 +59,16 @@ def run(
         bool,
         typer.Option("--insecure", help="Listen where others can reach it although there are no keys: behind a proxy."),
     ] = False,
+    experiments: Annotated[
+        Path | None, typer.Option("--experiments", help="A file of experiments; read when a worker starts.")
+    ] = None,
+    admin: Annotated[
+        int,
+        typer.Option(
+            "--admin", help="Port of the admin interface (swap, roll back); needs --keys. 0 = none.", min=0, max=65_535
+        ),
+    ] = 0,
+    admin_host: Annotated[str, typer.Option("--admin-host", help="The address it listens on.")] = "127.0.0.1",
     json: Json = False,
 ) -> None:
     """Runs until it is stopped (SIGTERM or Ctrl-C); what was acknowledged is there at the next start."""
@@ -66,6 +77,8 @@ def run(
     may_bind(host, keys, insecure)
     if keys is not None:
         Keys(keys).listed()  # a damaged file is said now
+    if admin and keys is None:
+        raise ConfigError(f"--admin {admin}: whoever reaches it may change what is served, so it needs --keys")
     surfaces = {"default": str(bundle), **named(surface or [])}
     for path in surfaces.values():
         check(Path(path), manifest(Path(path)))  # once, here: the workers need not hash the files again
@@ -74,6 +87,10 @@ def run(
         keys="" if keys is None else str(keys.absolute()),
         verify=False, after=dict.fromkeys(surfaces, after),
     )  # fmt: skip
+    if experiments is not None:
+        Experiments.read(experiments, surfaces)  # a mistake is said now
+        settings.experiments = str(experiments.absolute())
+    settings.admin, settings.admin_host = admin, admin_host
     runner = Runner(settings, note)
     if json:
         as_json({"host": host, "port": runner.port, "workers": workers, "log": log})

@@ -35,13 +35,21 @@ class App:
         self.figures = Figures(service, self.line)
         self.keys = Keys(Path(service.settings.keys)) if service.settings.keys else None
         self.hooks = Hooks(self.allow, self.figures.finished)
-        self.pulses: list[Callable[[], None]] = [self.figures.metrics.write]
+        self.pulses: list[Callable[[], None]] = [self.figures.metrics.write, service.swap.beat]
         self.groups: list[Routes] = []
 
     def allow(self, request: Request, scope: str) -> None:
         """Denied unless the request carries a key of this scope, where the service has keys."""
         if scope and self.keys is not None:
             self.keys.allow(token(request.headers), scope)
+
+    async def shade(self) -> None:
+        """Requests in the shadow, one at a time and only while nobody waits, until it is cancelled."""
+        swap = self.service.swap
+        while True:
+            if swap.shadows and not len(self.line):
+                await self.line.run(swap.shade)
+            await asyncio.sleep(0.002 if swap.shadows else PULSE / 10)
 
     async def pulse(self) -> None:
         """Until it is cancelled."""
@@ -87,9 +95,11 @@ def create(app: App, background: Callable[[], None] | None = None) -> FastAPI:
     @asynccontextmanager
     async def life(made: FastAPI) -> AsyncIterator[None]:
         task = None if background is None else asyncio.get_running_loop().run_in_executor(None, background)
-        pulse = asyncio.get_running_loop().create_task(app.pulse())
+        loop = asyncio.get_running_loop()
+        beside = [loop.create_task(app.pulse()), loop.create_task(app.shade())]
         yield
-        pulse.cancel()
+        for each in beside:
+            each.cancel()
         if task is not None:
             await asyncio.wait([task], timeout=10)
         app.service.close()

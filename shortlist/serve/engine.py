@@ -149,15 +149,16 @@ class Engine:
     # Answers
 
     def recommend(
-        self, request: Mapping[str, Any], *, since: float | None = None, deadline: float | None = None
-    ) -> dict[str, Any]:
+        self, request: Mapping[str, Any], *, since: float | None = None, deadline: float | None = None, variant: str = "",
+        put: Callable[[entry.Served], None] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """Answer one request: `{"user_id", "k", "time", "context": {}, "exclude": [item ids], "filter": {}, "explain": bool}`, all
         optional; filter: see `ask.matching`.
 
         Returns `{"user_id", "items": [{"item_id", "score", "why" if asked to explain}], "time", "bundle", "took_ms"}`. An unknown user, and a
         short list, are not errors. While the engine records or follows a log, the answer has a `request_id`, too, and says in `degraded`
         what it had to do without. since: when it arrived (of `time.perf_counter`; now); deadline: seconds from then, where the engine is
-        protected (the recipe's).
+        protected (the recipe's). variant: of the experiments that it is part of, for the log; put: who gets what would go into the log.
         """
         started = time.perf_counter()
         degraded = self._ready()
@@ -189,7 +190,7 @@ class Engine:
             made["degraded"] = degraded
         if self.writer is not None:
             made.setdefault("request_id", self.request_id())
-            self._served(asked, made, answer)
+            self._served(asked, made, answer, variant, put or self.put)
         if self.observe is not None:
             self.observe(self.surface, trace, degraded)
         return {**made, "took_ms": round(1000 * (time.perf_counter() - started), 3)}
@@ -239,17 +240,23 @@ class Engine:
             trace.answer = answer
         return Outcome(answer, degraded)
 
-    def _served(self, asked: Asked, made: Mapping[str, Any], answer: Batch) -> None:
-        """Hand the answer to the log as the impressions that it is. It does not wait for the disk; what finds no room is counted."""
-        assert self.writer is not None
+    def put(self, content: entry.Served) -> None:
+        """Hand an answer to the log. It does not wait for the disk; what finds no room is counted."""
+        if self.writer is not None:
+            self.writer.put(Entry(entry.SERVED, encode(content), request=content.request_id))
+
+    def _served(
+        self, asked: Asked, made: Mapping[str, Any], answer: Batch, variant: str, put: Callable[[entry.Served], None]
+    ) -> None:
+        """The answer as the impressions that it is."""
         content = entry.Served(
-            request_id=made["request_id"], surface=self.surface, bundle=self.name, variant="", user_id=made["user_id"],
+            request_id=made["request_id"], surface=self.surface, bundle=self.name, variant=variant, user_id=made["user_id"],
             time=made["time"], after=self.position, request=asked.request,
             items=[each["item_id"] for each in made["items"]], scores=[each["score"] for each in made["items"]],
             sources=found_by(answer, list(self.pipeline.sources)),
             propensity=answer.cand.get(PROPENSITY, np.ones(answer.m)).tolist(), degraded=made["degraded"],
         )  # fmt: skip
-        self.writer.put(Entry(entry.SERVED, encode(content), request=content.request_id))
+        put(content)
 
     def record(self, folder: str | Path, **options: Any) -> Recorder:
         """From now on keep every answer to `recommend`, with all that the ranker saw, and every event that `track` is given: so that

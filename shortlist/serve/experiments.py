@@ -130,11 +130,11 @@ class Experiments:
             return []
         found = []
         for layer, experiments in self._layers.items():
-            bucket = int(_uniform("layer", layer, user) * BUCKETS)
+            bucket = int(uniform("layer", layer, user) * BUCKETS)
             for one in experiments:
                 if one.first <= bucket < one.stop:
                     cuts = self._cuts[one.name]
-                    spot = np.searchsorted(cuts, _uniform("variant", one.name, one.salt, user) * cuts[-1], side="right")
+                    spot = np.searchsorted(cuts, uniform("variant", one.name, one.salt, user) * cuts[-1], side="right")
                     found.append(Assignment(one.name, one.variants[min(int(spot), len(cuts) - 1)]))
         return found
 
@@ -150,7 +150,7 @@ def _variant(entry: Mapping[str, Any], surfaces: Sequence[str], where: str) -> V
     return made
 
 
-def _uniform(*names: object) -> float:
+def uniform(*names: object) -> float:
     """A number in [0, 1) that depends on the names alone, evenly spread over users."""
     text = "\x1f".join(str(name) for name in names).encode(errors="surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") / 2**64

@@ -15,26 +15,33 @@ from types import FrameType
 from shortlist.core.errors import ConfigError, ShortlistError
 from shortlist.serve.metrics import clean
 from shortlist.serve.settings import Settings
+from shortlist.serve.swap import Wishes
 
 BACKLOG = 1024
 PAUSE = 1.0  # seconds before a worker that died is started again
 GRACE = 15.0  # seconds that workers have to finish what they are at
 
 
-class Worker:
-    """A worker's process, and the pipe on which it says that it is ready."""
+class Process:
+    """A process that gets the settings on stdin, and descriptors by number; dead when the parent is."""
 
-    def __init__(self, settings: Settings, listening: socket.socket, leash: int) -> None:
-        self.heard, say = os.pipe()
-        os.set_blocking(self.heard, False)
-        numbers = (listening.fileno(), leash, say)
-        command = [sys.executable, "-m", "shortlist.serve.worker", *(str(number) for number in numbers)]
+    def __init__(self, module: str, settings: Settings, *numbers: int) -> None:
+        command = [sys.executable, "-m", module, *(str(number) for number in numbers)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=numbers, text=True)
-        os.close(say)
         assert self.process.stdin is not None
         self.process.stdin.write(settings.text())
         self.process.stdin.close()
         self.started = time.monotonic()
+
+
+class Worker(Process):
+    """A worker, and the pipe on which it says that it is ready."""
+
+    def __init__(self, settings: Settings, listening: socket.socket, leash: int) -> None:
+        self.heard, say = os.pipe()
+        os.set_blocking(self.heard, False)
+        super().__init__("shortlist.serve.worker", settings, listening.fileno(), leash, say)
+        os.close(say)
         self.ready = False
 
 
@@ -43,12 +50,16 @@ class Runner:
 
     def __init__(self, settings: Settings, told: Callable[[str], None]) -> None:
         self.settings, self.told = settings, told
-        clean(settings.place / "metrics")
+        for name in ("metrics", "workers"):  # of an earlier run
+            clean(settings.place / name)
+        settings.surfaces = Wishes(settings.place).begin(settings.surfaces)
         self.listening = bound(settings.host, settings.port)
         self.port = self.listening.getsockname()[1]
         self._leash, self._hold = os.pipe()  # the workers' end, and ours: it closes when this process ends
         self._selector = selectors.DefaultSelector()
         self._workers: list[Worker] = []
+        self._admin: Process | None = None
+        self._desk = bound(settings.admin_host, settings.admin) if settings.admin else None
         self._stopping = False
         self.problem = ""
 
@@ -65,6 +76,7 @@ class Runner:
                 if self.problem:
                     raise ShortlistError(self.problem)
                 self._revive()
+                self._administer()
                 if not announced and all(worker.ready for worker in self._workers):
                     announced = True
                     self.told(f"ready: http://{host_text(self.settings.host)}:{self.port}")
@@ -73,6 +85,8 @@ class Runner:
         return 0
 
     def _start(self) -> None:
+        wishes = Wishes(self.settings.place).read()  # a worker that is started again starts with what was swapped in
+        self.settings.surfaces |= {name: wish.active for name, wish in wishes.items() if name in self.settings.surfaces}
         worker = Worker(self.settings, self.listening, self._leash)
         self._workers.append(worker)
         self._selector.register(worker.heard, selectors.EVENT_READ, worker)
@@ -101,15 +115,24 @@ class Runner:
                 time.sleep(PAUSE)
             self._start()
 
+    def _administer(self) -> None:
+        """The admin interface is started, and again when it dies."""
+        admin = self._admin
+        if self._desk is not None and (
+            admin is None or (admin.process.poll() is not None and time.monotonic() - admin.started > PAUSE)
+        ):
+            self._admin = Process("shortlist.serve.admin", self.settings, self._desk.fileno(), self._leash)
+
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
 
     def _end(self) -> None:
         """Workers finish what they are at and go; those that do not are made to."""
-        for worker in self._workers:
+        processes: list[Process] = [*self._workers, *([] if self._admin is None else [self._admin])]
+        for worker in processes:
             worker.process.terminate()
         until = time.monotonic() + GRACE
-        for worker in self._workers:
+        for worker in processes:
             try:
                 worker.process.wait(max(until - time.monotonic(), 0.1))
             except subprocess.TimeoutExpired:

@@ -7,16 +7,12 @@ here, and a slow one would cost every request more than its answer (NIST SP 800-
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
 import ipaddress
-import json
 import logging
-import os
 import re
 import secrets
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from shortlist.core.errors import ConfigError, ShortlistError, choices
+from shortlist.serve.shared import Shared
 
 SCOPES = ("read", "write", "admin")
 FORMAT = 1
+LOGGER = logging.getLogger("shortlist.serve")
 LOOK = 1.0  # seconds between two looks whether the file has changed: so long may a revoked key still work
 _KEY = re.compile(r"\bsl_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _NOBODY = hashlib.sha256(b"nobody").hexdigest()
@@ -62,15 +60,19 @@ class Keys:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self.path, self.clock = path, clock
+        self._file = Shared(path, LOOK)
         self._keys: dict[str, Key] = {}
-        self._stamp: tuple[int, int, int] | None = None
-        self._looked = -float("inf")
+        self._told: dict[str, Any] = {}
 
     def allow(self, token: str, scope: str) -> Key:
         """The key that a client sent, if it is valid and has the scope; Denied otherwise. Takes the same time whether the id or the
         secret is wrong."""
         match = _KEY.fullmatch(token)
-        found = None if match is None else self._known().get(match[1])
+        try:
+            found = None if match is None else self._known().get(match[1])
+        except ConfigError as error:
+            LOGGER.error("%s", error)
+            found = None
         told = hashlib.sha256(match[2].encode() if match is not None else b"").hexdigest()
         same = hmac.compare_digest(told, found.hash if found is not None else _NOBODY)
         if found is None or not same or not found.valid(self.clock()):
@@ -104,8 +106,7 @@ class Keys:
 
     def listed(self) -> list[Key]:
         """All of them, the oldest first."""
-        self._looked = -float("inf")
-        return sorted(self._known().values(), key=lambda key: (key.created, key.id))
+        return sorted(self._known(fresh=True).values(), key=lambda key: (key.created, key.id))
 
     def _add(self, keys: dict[str, Key], name: str, scopes: tuple[str, ...], lifetime: float) -> tuple[Key, str]:
         secret, now = secrets.token_urlsafe(32), int(self.clock())
@@ -114,55 +115,32 @@ class Keys:
         keys[made.id] = made
         return made, f"sl_{made.id}_{secret}"
 
-    def _known(self) -> dict[str, Key]:
+    def _known(self, fresh: bool = False) -> dict[str, Key]:
         """The keys as of the file; a file that has gone away or is damaged opens nothing."""
-        now = time.monotonic()
-        if now - self._looked >= LOOK:
-            self._looked = now
-            try:
-                about = self.path.stat()
-            except FileNotFoundError:
-                self._keys, self._stamp = {}, None
-                return self._keys
-            stamp = (about.st_mtime_ns, about.st_size, about.st_ino)
-            if stamp != self._stamp:
-                self._keys, self._stamp = {}, stamp
-                self._keys = self._read()
+        told = self._file.read(fresh)
+        if told is not self._told:
+            self._keys, self._told = {}, told
+            self._keys = self._parsed(told)
         return self._keys
 
-    def _read(self) -> dict[str, Key]:
-        try:
-            told = json.loads(self.path.read_text(encoding="utf-8"))
-            if told["format"] != FORMAT:
-                raise ValueError(f"format {told['format']!r}, this version reads {FORMAT}")
-            keys = [Key(**{**entry, "scopes": tuple(entry["scopes"])}) for entry in told["keys"]]
-        except FileNotFoundError:
+    def _parsed(self, told: Mapping[str, Any]) -> dict[str, Key]:
+        if not told:
             return {}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        try:
+            if told["format"] != FORMAT:
+                raise ValueError(f"format {told['format']!r}")
+            keys = [Key(**{**entry, "scopes": tuple(entry["scopes"])}) for entry in told["keys"]]
+        except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{self.path}: not a readable file of keys: {type(error).__name__}") from None
         return {key.id: key for key in keys}
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Key]]:
-        """The keys to be changed, and written whole or not at all, one process after another."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_name(f".{self.path.name}.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            keys = self._read()
+        """The keys to be changed."""
+        with self._file.changing() as told:
+            keys = self._parsed(told)
             yield keys
-            told: dict[str, Any] = {"format": FORMAT, "keys": [asdict(key) for key in keys.values()]}
-            handle, draft = tempfile.mkstemp(
-                prefix=f".{self.path.name}.", dir=self.path.parent
-            )  # readable by its owner only
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    json.dump(told, file, indent=1)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(draft).replace(self.path)
-            finally:
-                Path(draft).unlink(missing_ok=True)
-        self._looked = -float("inf")
+            told |= {"format": FORMAT, "keys": [asdict(key) for key in keys.values()]}
 
 
 def _of(keys: Mapping[str, Key], key_id: str) -> Key:

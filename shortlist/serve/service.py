@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ from shortlist.serve.eventlog.codec import decode
 from shortlist.serve.eventlog.contract import EventLog, LogError
 from shortlist.serve.eventlog.open import open_log
 from shortlist.serve.eventlog.writer import Writer
+from shortlist.serve.experiments import Experiments, draft_rng, team_draft, uniform
 from shortlist.serve.settings import Settings
+from shortlist.serve.swap import Swap
 
 FUTURE = 86_400  # seconds that an event's time may be ahead: one far ahead would age everything else at a blow
 REPLAYED = 20_000  # newest entries of the log among which requests for the warm-up are looked for
+WARMING = 30.0  # seconds that a replayed request may take: kernels are compiled then; a part that hangs must not keep the service from starting
 
 
 class Service:
@@ -29,6 +33,10 @@ class Service:
 
     def __init__(self, settings: Settings, log: EventLog, engines: dict[str, Engine], clock: Clock) -> None:
         self.settings, self.log, self.engines, self.clock = settings, log, engines, clock
+        self.swap = Swap(self)
+        self.experiments = Experiments()
+        if settings.experiments:
+            self.experiments = Experiments.read(Path(settings.experiments), engines)
         self.writer = Writer(log, settings.unwritten)
         self.ready = False
         self.problem = "starting"  # why it is not ready
@@ -47,19 +55,25 @@ class Service:
         """Catch up with the log, and answer requests as they really were until everything is warm."""
         for engine in self.engines.values():
             engine.protect()
-            base = self.log.meta(f"base.{engine.name}", lambda e=engine: str(self.settings.after.get(e.surface, 0)))  # type: ignore[misc]
-            engine.follow(self.writer, int(base))
+            self._attach(engine, self.settings.after.get(engine.surface, 0))
         self.warm()
         self.ready, self.problem = True, ""
+
+    def _attach(self, engine: Engine, after: int) -> None:
+        base = self.log.meta(f"base.{engine.name}", lambda: str(after))
+        engine.follow(self.writer, int(base))
 
     def warm(self) -> None:
         """Replay served requests, or ask for known users where there are none yet: compiled code is loaded, files are read."""
         for engine in self.engines.values():
-            writer, engine.writer = engine.writer, None  # these answers are shown to nobody, so they are not logged
-            for request in self._requests(engine):
-                engine.recommend({**request, "explain": False}, deadline=float("inf"))
-                self.warmed += 1
-            engine.writer = writer
+            self._warm(engine)
+
+    def _warm(self, engine: Engine) -> None:
+        writer, engine.writer = engine.writer, None  # these answers are shown to nobody, so they are not logged
+        for request in self._requests(engine):
+            engine.recommend({**request, "explain": False}, deadline=WARMING)
+            self.warmed += 1
+        engine.writer = writer
 
     def _requests(self, engine: Engine) -> list[dict[str, Any]]:
         """The newest served requests of a surface; known users, the newest and some others, and an unknown one, where those are few."""
@@ -114,12 +128,69 @@ class Service:
                     f"request: exclude has {len(asked['exclude'])} items; at most {EXCLUDED - cursor.SHOWN} with a cursor"
                 )
             asked["exclude"] = [*(asked.get("exclude") or ()), *shown]
-        made = engine.recommend(asked, since=since, deadline=None if deadline is None else deadline / 1000)
+        limit = None if deadline is None else deadline / 1000
+        made, variant = self._answered(engine.surface, asked, since, limit)
         page_size, ids = asked.get("k", engine.k), [item["item_id"] for item in made["items"]]
         more = len(ids) == page_size and len(shown) + len(ids) <= cursor.SHOWN
         made["cursor"] = cursor.pack([*shown, *ids]) if more else None
-        made["variant"] = ""
+        made["variant"] = variant
         return made
+
+    def _answered(
+        self, surface: str, asked: dict[str, Any], since: float | None, limit: float | None
+    ) -> tuple[dict[str, Any], str]:
+        """The answer of whoever is to give it, by the experiments and the canary of the surface, and the name of that."""
+        user = asked.get("user_id")
+        assigned = self.experiments.assigned(user)
+        labels = [each.label for each in assigned]
+        chosen = next((each.variant for each in assigned if each.variant.surface), None)
+        if chosen is not None and not chosen.interleave:
+            surface = chosen.surface
+        engine, canary = self.swap.picked(surface, user, uniform("canary", surface, user))
+        variant = ",".join([*labels, *([canary] if canary else [])])
+        if chosen is not None and chosen.interleave:
+            return self._drafted(engine, self.engines[chosen.surface], asked, since, limit, variant), variant
+        made = engine.recommend(asked, since=since, deadline=limit, variant=variant)
+        if not canary:
+            ids = [item["item_id"] for item in made["items"]]
+            self.swap.answered(surface, {**asked, "time": made["time"]}, ids, uniform("shadow", made.get("request_id")))
+        return made, variant
+
+    def _drafted(
+        self, one: Engine, other: Engine, asked: dict[str, Any], since: float | None, limit: float | None, variant: str
+    ) -> dict[str, Any]:
+        """The lists of two engines drafted into one, which says who brought what."""
+        contents: list[entry.Served] = []
+        made = one.recommend(asked, since=since, deadline=limit, variant=variant, put=contents.append)
+        second = other.recommend(asked, since=since, deadline=limit, variant=variant, put=contents.append)
+        lists = ([item["item_id"] for item in made["items"]], [item["item_id"] for item in second["items"]])
+        k = asked.get("k") or one.k
+        ids, teams = team_draft(lists[0], lists[1], k, draft_rng(one.pipeline.seed, asked.get("user_id"), made["time"]))
+        places = [lists[team == "b"].index(item) for item, team in zip(ids, teams, strict=True)]
+        made["items"] = [(made, second)[team == "b"]["items"][place] for place, team in zip(places, teams, strict=True)]
+        made["bundle"] = f"{one.name}+{other.name}"
+        made["degraded"] = list(dict.fromkeys([*made["degraded"], *second["degraded"]]))
+        made["took_ms"] = round(made["took_ms"] + second["took_ms"], 3)
+        if len(contents) == 2:
+
+            def column(name: str) -> list[Any]:
+                both = [getattr(content, name) for content in contents]
+                return [both[team == "b"][place] for place, team in zip(places, teams, strict=True)]
+
+            request = {**contents[0].request, "teams": teams}
+            drafted = replace(contents[0], request=request, items=ids, bundle=made["bundle"], degraded=made["degraded"])
+            drafted.scores, drafted.sources, drafted.propensity = map(column, ("scores", "sources", "propensity"))
+            one.put(drafted)
+        return made
+
+    def beside(self, bundle: Bundle, surface: str, after: int) -> Engine:
+        """A further engine of a surface, at the end of the log and warm; it answers nobody yet. after: entries of the log up to it are in
+        the bundle's data."""
+        engine = Engine.of(bundle, clock=self.clock, surface=surface)
+        engine.protect()
+        self._attach(engine, after)
+        self._warm(engine)
+        return engine
 
     def told(self, events: entry.Events) -> entry.Events:
         """Events checked against every surface's bundle; a kind need be known to one of them only. DataError names the first bad one."""

@@ -31,6 +31,9 @@ class Settings:
     unwritten: int = 10_000  # entries that may wait for the log in a worker
     warm: int = 64  # requests that are replayed before a worker is ready
     keys: str = ""  # the file of API keys; empty = nobody is asked for one
+    experiments: str = ""  # the file of experiments; empty = none
+    admin: int = 0  # port of the admin interface; 0 = none
+    admin_host: str = "127.0.0.1"
     verify: bool = True
     after: dict[str, int] = field(default_factory=dict)  # by surface: entries up to it are in the bundle's data
 

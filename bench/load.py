@@ -1,0 +1,382 @@
+"""What does a service do under load? The generator is open-loop at a constant rate, as wrk2: request i is due at i / rate, and its time counts from then,
+whether a connection was free or not; so a service that stalls is charged for everybody who would have come meanwhile (no coordinated
+omission). It runs on the same cores as the service.
+
+    python bench/load.py BUNDLE [--workers 2] [--seconds 60] [--faults] [--events] [--minutes 10] [--json]
+
+Prints the saturation (requests answered per second by as many connections as it takes), and at half of it the median and the 99th percentile, the
+growth of memory, the same with a hung and with a raising source, and how many events per second are acknowledged as durable while serving.
+Example: shortlist fit recipes/globo_next.toml --data globo:PATH --out BUNDLE --set pipeline.pool=500, and each source's quota 500.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shortlist.core.batch import Array
+from shortlist.core.component import build
+from shortlist.core.rng import rng
+from shortlist.data.catalogue import Catalogue
+from shortlist.pipeline.bundle import Bundle
+from shortlist.pipeline.config import parse
+from shortlist.pipeline.pipeline import Pipeline
+
+ROOT = Path(__file__).parents[1]
+BATCH = 500  # events of a batch
+CONNECTIONS = 256  # open at most
+
+
+class Connection(asyncio.Protocol):
+    """One keep-alive connection with one request at a time."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.done: asyncio.Future[tuple[int, bytes]] | None = None
+        self._buffer = b""
+
+    def connection_made(self, transport: Any) -> None:
+        """See Protocol."""
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """A response is whole when its Content-Length is there."""
+        self._buffer += data
+        head, found, body = self._buffer.partition(b"\r\n\r\n")
+        if not found:
+            return
+        lower = head.lower()
+        start = lower.index(b"content-length:") + 15
+        length = int(lower[start:].partition(b"\r\n")[0])
+        if len(body) >= length and self.done is not None and not self.done.done():
+            self._buffer = body[length:]
+            self.done.set_result((int(head[9:12]), body[:length]))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """See Protocol."""
+        self.transport = None
+        if self.done is not None and not self.done.done():
+            self.done.set_result((0, b""))
+
+
+class Client:
+    """Connections to a service."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.free: list[Connection] = []
+        self.open = asyncio.Semaphore(CONNECTIONS)
+
+    async def ask(self, raw: bytes) -> tuple[int, bytes]:
+        """Status and body; status 0 where the connection broke."""
+        async with self.open:
+            loop = asyncio.get_running_loop()
+            connection = self.free.pop() if self.free else None
+            if connection is None or connection.transport is None:
+                _, connection = await loop.create_connection(Connection, "127.0.0.1", self.port)
+            assert connection.transport is not None
+            connection.done = loop.create_future()
+            connection.transport.write(raw)
+            answer = await connection.done
+            self.free.append(connection)
+            return answer
+
+
+def post(path: str, body: Any) -> bytes:
+    """A request as it goes over the wire."""
+    made = json.dumps(body).encode()
+    return b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (path.encode(), len(made), made)
+
+
+class Traffic:
+    """Requests and events of a bundle's own users, items and context."""
+
+    def __init__(self, catalogue: Catalogue, context: list[str], kind: str) -> None:
+        draw = rng(0, "load")
+        users, items = catalogue.users.ids, catalogue.items.ids
+        self.kind = kind
+        words = {name: catalogue.context[name].series().to_list()[:20] for name in context if name in catalogue.context}
+        self.users = [users.name(int(code)) for code in draw.integers(0, len(users), 20_000)]
+        self.items = [items.name(int(code)) for code in draw.integers(0, len(items), 2000)]
+        picks = draw.random((20_000, max(len(words), 1)))
+        self.asked = []
+        for i, user in enumerate(self.users):
+            told = {name: word[int(picks[i, j] * len(word))] for j, (name, word) in enumerate(words.items()) if word}
+            who = {} if i % 20 == 0 else {"user_id": user}  # one in twenty is nobody known
+            self.asked.append(post("/v1/recommend", {**who, "context": told}))
+
+    def batch(self, i: int) -> bytes:
+        """A batch of events."""
+        events = [
+            {"user_id": self.users[(i * 7919 + j) % len(self.users)], "item_id": self.items[(i * 31 + j * 17) % len(self.items)], "event": self.kind}
+            for j in range(BATCH)
+        ]  # fmt: skip
+        return post("/v1/events", {"events": events})
+
+
+class Outcome:
+    """What a run saw: seconds from due to answered, statuses, what answers did without, empty answers, bundles named."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.statuses: Counter[int] = Counter()
+        self.degraded: Counter[str] = Counter()
+        self.empty = 0
+
+    def add(self, seconds: float, status: int, body: bytes) -> None:
+        """One answer."""
+        self.seconds.append(seconds)
+        self.statuses[status] += 1
+        if status == 200:
+            answer = json.loads(body)
+            self.empty += not answer["items"]
+            self.degraded.update(answer["degraded"] or ["nothing"])
+
+    def told(self) -> dict[str, Any]:
+        """Figures in milliseconds."""
+        times: Array = np.array(self.seconds) * 1000
+        cuts = np.quantile(times, [0.5, 0.9, 0.99, 0.999, 1.0]) if len(times) else np.full(5, np.nan)
+        return {
+            **dict(zip(("p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms"), cuts.round(2).tolist(), strict=True)),
+            "requests": len(times), "statuses": dict(self.statuses), "degraded": dict(self.degraded), "empty": self.empty,
+        }  # fmt: skip
+
+
+async def constant(client: Client, traffic: Traffic, rate: float, seconds: float, beside: Any = None) -> Outcome:
+    """Open loop. beside: a coroutine that runs meanwhile, and is cancelled."""
+    outcome, waiting = Outcome(), set()
+    task = asyncio.ensure_future(beside) if beside is not None else None
+    start = time.perf_counter() + 0.1
+
+    async def one(i: int, due: float) -> None:
+        status, body = await client.ask(traffic.asked[i % len(traffic.asked)])
+        outcome.add(time.perf_counter() - due, status, body)
+
+    for i in range(int(rate * seconds)):
+        due = start + i / rate
+        wait = due - time.perf_counter()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        job = asyncio.ensure_future(one(i, due))
+        waiting.add(job)
+        job.add_done_callback(waiting.discard)
+    if waiting:
+        await asyncio.wait(set(waiting), timeout=30)
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    return outcome
+
+
+async def saturated(client: Client, traffic: Traffic, seconds: float, connections: int) -> float:
+    """Answers per second when `connections` clients ask without a pause."""
+    stop = time.perf_counter() + seconds
+    answered = 0
+
+    async def one(first: int) -> None:
+        nonlocal answered
+        i = first
+        while time.perf_counter() < stop:
+            status, _ = await client.ask(traffic.asked[i % len(traffic.asked)])
+            answered += status == 200
+            i += connections
+
+    await asyncio.gather(*(one(i) for i in range(connections)))
+    return answered / seconds
+
+
+async def written(client: Client, traffic: Traffic, senders: int, acknowledged: list[int]) -> None:
+    """Batches of events without a pause, by so many senders, until cancelled."""
+    prepared = [traffic.batch(i) for i in range(64)]
+
+    async def one(first: int) -> None:
+        i = first
+        while True:
+            status, body = await client.ask(prepared[i % len(prepared)])
+            if status == 200:
+                acknowledged[0] += json.loads(body)["accepted"]
+            else:
+                await asyncio.sleep(0.01)
+            i += senders
+
+    await asyncio.gather(*(one(i) for i in range(senders)))
+
+
+class Service:
+    """`shortlist serve` with its workers."""
+
+    def __init__(self, bundle: Path, folder: Path, workers: int, options: list[str]) -> None:
+        command = [
+            sys.executable, "-m", "shortlist", "serve", str(bundle), "--port", "0", "--workers", str(workers), "--json",
+            "--log", f"sqlite:{folder / 'events.log'}", *options,
+        ]  # fmt: skip
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=environment
+        )
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        text = ""
+        while not text.rstrip().endswith("}"):
+            line = self.process.stdout.readline()
+            if not line:
+                raise SystemExit(self.process.stderr.read())
+            text += line
+        self.port = int(json.loads(text)["port"])
+        for line in self.process.stderr:
+            if "ready:" in line:
+                break
+        else:
+            raise SystemExit("the service did not get ready")
+
+    def children(self) -> list[int]:
+        """Process ids of the workers."""
+        found = subprocess.run(
+            ["pgrep", "-P", str(self.process.pid), "-f", "shortlist.serve.worker"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return [int(word) for word in found.stdout.split()]
+
+    def resident(self) -> float:
+        """Megabytes of all workers' own memory."""
+        total = 0
+        for pid in self.children():
+            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+                if line.startswith("RssAnon:"):
+                    total += int(line.split()[1])
+        return total / 1024
+
+    def stop(self) -> None:
+        """SIGTERM, and wait."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+
+@contextmanager
+def served(bundle: Path, workers: int, options: list[str]) -> Iterator[Service]:
+    """A service with a log of its own in a folder that goes."""
+    with tempfile.TemporaryDirectory(prefix="load.") as folder:
+        service = Service(bundle, Path(folder), workers, options)
+        try:
+            yield service
+        finally:
+            service.stop()
+
+
+def with_fault(bundle: Bundle, trigger: Path, folder: Path) -> Path:
+    """The same bundle with one more source, which misbehaves while the trigger is there."""
+    tree = bundle.recipe.resolved()
+    spec = {"type": "bench.faulty.Faulty", "trigger": str(trigger)}
+    tree["source"] = [*tree["source"], {"name": "faulty", **spec}]
+    recipe = parse(tree)
+    pipeline = Pipeline.of(recipe)
+    pipeline.sources = {**bundle.pipeline.sources, "faulty": build("retrieve", spec)}
+    for stage in ("filters", "features", "rankers", "rules"):
+        setattr(pipeline, stage, getattr(bundle.pipeline, stage))
+    pipeline.fallback, pipeline.columns = bundle.pipeline.fallback, bundle.pipeline.columns
+    Bundle(recipe, pipeline, bundle.state, bundle.ctx, bundle.fingerprint).save(folder)
+    return folder
+
+
+def measured(path: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """All that was asked for."""
+    bundle = Bundle.load(path)
+    kind = bundle.ctx.positive[0]
+    traffic = Traffic(bundle.state.catalogue, list(bundle.recipe.data.context), kind)
+    deadline = bundle.recipe.serve.deadline_ms
+    told: dict[str, Any] = {"workers": options.workers, "pool": bundle.recipe.pipeline.pool, "deadline_ms": deadline}
+    say: Callable[[str], None] = (lambda text: None) if options.json else print
+    with served(path, options.workers, options.serve) as service:
+        client = Client(service.port)
+
+        async def run() -> None:
+            await saturated(client, traffic, 3, 4)
+            told["saturation"] = round(await saturated(client, traffic, 10, 4 * options.workers), 1)
+            say(f"saturation: {told['saturation']} requests/s")
+            half = told["rate"] = options.rate or told["saturation"] / 2
+            told["half"] = (await constant(client, traffic, half, options.seconds)).told()
+            say(f"at {half:.0f}/s: {told['half']}")
+            if options.events:
+                count = [0]
+                start = time.perf_counter()
+                outcome = await constant(
+                    client, traffic, half / 2, options.seconds, written(client, traffic, options.senders, count)
+                )
+                told["events_per_second"] = round(count[0] / (time.perf_counter() - start))
+                told["while_events"] = outcome.told()
+                say(f"events: {told['events_per_second']}/s, beside {half / 2:.0f} requests/s: {told['while_events']}")
+            if options.minutes:
+                memory = [service.resident()]
+                for _ in range(options.minutes):
+                    outcome = await constant(client, traffic, half, 60)
+                    memory.append(round(service.resident(), 1))
+                    say(f"memory {memory[-1]} MB; {outcome.told()}")
+                told["memory_mb"] = memory
+
+        asyncio.run(run())
+    if options.faults:
+        with tempfile.TemporaryDirectory(prefix="fault.") as folder:
+            trigger = Path(folder) / "trigger"
+            other = with_fault(bundle, trigger, Path(folder) / "bundle")
+            for mood in ("hang", "raise"):
+                trigger.unlink(missing_ok=True)
+                with served(other, options.workers, options.serve) as service:
+                    client = Client(service.port)
+
+                    async def faults(client: Client = client, mood: str = mood) -> None:
+                        await constant(client, traffic, told["rate"], 3)
+                        trigger.write_text(mood)
+                        told[mood] = (await constant(client, traffic, told["rate"], options.seconds)).told()
+
+                    asyncio.run(faults())
+                    trigger.unlink()
+                told[mood]["within"] = told[mood]["p99_ms"] <= deadline + 10 and not told[mood]["empty"]
+                say(f"one source {mood}s: {told[mood]}")
+    return told
+
+
+def main() -> None:
+    """Parse the arguments, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path, nargs="?")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument(
+        "--rate", type=float, default=0.0, help="requests per second, instead of half of the saturation"
+    )
+    parser.add_argument("--faults", action="store_true")
+    parser.add_argument("--events", action="store_true")
+    parser.add_argument("--senders", type=int, default=4)
+    parser.add_argument("--minutes", type=int, default=0, help="so long at half of the saturation, for memory")
+    parser.add_argument("--serve", nargs="*", default=[], help="options for `shortlist serve`")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if options.bundle is None:
+        print("load: no bundle given; see --help")
+        return
+    result = measured(options.bundle, options)
+    if options.json:
+        print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
