@@ -22,7 +22,7 @@ VECTOR = ir.VectorType(ir.FloatType(), LANES)
 INT = ir.IntType(32)
 
 
-def _tile(rows: int, vectors: int) -> Callable[..., Any]:
+def _tile(rows: int, vectors: int, add: bool = False, less: bool = False) -> Callable[..., Any]:
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         """out[out_row + r, out_column + c] = sum over e < depth of left[e, left_column + r] * right[e, right_column + c]."""
         left, right, out = (context.make_array(signature.args[i])(context, builder, values[i]) for i in (0, 2, 5))
@@ -32,9 +32,14 @@ def _tile(rows: int, vectors: int) -> Callable[..., Any]:
         left_wide, right_wide, out_wide = (builder.extract_value(a.shape, 1) for a in (left, right, out))
         zero = ir.Constant(VECTOR, [0.0] * LANES)
         sums = [[cgutils.alloca_once_value(builder, zero) for _ in range(vectors)] for _ in range(rows)]
-        for row in sums:
-            for place in row:
-                builder.store(zero, place)
+        places = []
+        for r in range(rows):
+            at = builder.add(builder.mul(builder.add(out_row, word(r)), out_wide), out_column)
+            pointers = [builder.gep(out.data, [builder.add(at, word(v * LANES))]) for v in range(vectors)]
+            places.append([builder.bitcast(pointer, VECTOR.as_pointer()) for pointer in pointers])
+        for r in range(rows):
+            for v in range(vectors):
+                builder.store(builder.load(places[r][v], align=4) if add else zero, sums[r][v])
         fma = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(VECTOR, (VECTOR, VECTOR, VECTOR)), f"llvm.fma.v{LANES}f32"
         )
@@ -49,6 +54,7 @@ def _tile(rows: int, vectors: int) -> Callable[..., Any]:
             base = builder.gep(left.data, [at])
             for r in range(rows):
                 factor = builder.load(builder.gep(base, [word(r)]))
+                factor = builder.fneg(factor) if less else factor
                 wide = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), factor, INT(0))
                 wide = builder.shuffle_vector(
                     wide, ir.Constant(VECTOR, ir.Undefined), ir.Constant(ir.VectorType(INT, LANES), [0] * LANES)
@@ -56,10 +62,8 @@ def _tile(rows: int, vectors: int) -> Callable[..., Any]:
                 for v in range(vectors):
                     builder.store(builder.call(fma, [wide, some[v], builder.load(sums[r][v])]), sums[r][v])
         for r in range(rows):
-            at = builder.add(builder.mul(builder.add(out_row, word(r)), out_wide), out_column)
             for v in range(vectors):
-                pointer = builder.gep(out.data, [builder.add(at, word(v * LANES))])
-                builder.store(builder.load(sums[r][v]), builder.bitcast(pointer, VECTOR.as_pointer()), align=4)
+                builder.store(builder.load(sums[r][v]), places[r][v], align=4)
         return context.get_dummy_value()
 
     return generate
@@ -98,3 +102,37 @@ def strip(
     """The same for one row of 64 entries."""
     i = types.intp
     return types.void(left, i, right, i, i, out, i, i), _tile(1, 64 // LANES)
+
+
+@intrinsic
+def tile_add(
+    context: Any,
+    left: Any,
+    left_column: Any,
+    right: Any,
+    right_column: Any,
+    depth: Any,
+    out: Any,
+    row: Any,
+    column: Any,
+) -> Any:
+    """As `tile`, added to what is in out: the sums go on from there."""
+    i = types.intp
+    return types.void(left, i, right, i, i, out, i, i), _tile(ROWS, WIDE // LANES, True)
+
+
+@intrinsic
+def tile_less(
+    context: Any,
+    left: Any,
+    left_column: Any,
+    right: Any,
+    right_column: Any,
+    depth: Any,
+    out: Any,
+    row: Any,
+    column: Any,
+) -> Any:
+    """As `tile`, taken from what is in out. left, right and out may be one array, as long as what is written is not read."""
+    i = types.intp
+    return types.void(left, i, right, i, i, out, i, i), _tile(ROWS, WIDE // LANES, True, True)

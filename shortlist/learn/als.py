@@ -24,7 +24,10 @@ from scipy import sparse
 
 from shortlist.core.batch import Array
 from shortlist.core.contracts import silent
+from shortlist.data.tile import ROWS, WIDE, tile_add, tile_less
 
+ROWS_AT_ONCE = 1 << 14
+GATHERED = 128  # vectors of a row that are looked at together: they stay in cache, and memory does not grow with the row
 SHARE = 0.2  # penalty against the observed weight of a row; quality is flat between 0.1 and 0.2 on most data (LOG.md)
 
 
@@ -72,12 +75,13 @@ def factors(
     columns = matrix.tocsc()
     items, users = first.astype(np.float32), np.zeros((matrix.shape[0], first.shape[1]), dtype=np.float32)
     workers = os.cpu_count() or 1
+    steps = 0 < block < first.shape[1]  # else nothing begins where it was
     with ThreadPoolExecutor(workers) as pool:
         for _ in progress(range(epochs), title, epochs):
             items, diagonal, turn = _diagonal(items)
-            users = _half(pool, workers, matrix, items, diagonal, users @ turn, loss, block)
+            users = _half(pool, workers, matrix, items, diagonal, users @ turn if steps else users, loss, block)
             users, diagonal, turn = _diagonal(users)
-            items = _half(pool, workers, columns, users, diagonal, items @ turn, loss, block)
+            items = _half(pool, workers, columns, users, diagonal, items @ turn if steps else items, loss, block)
     return diagonalised(items)
 
 
@@ -88,10 +92,18 @@ def diagonalised(vectors: Array) -> tuple[Array, Array]:
 
 
 def _diagonal(vectors: Array) -> tuple[Array, Array, Array]:
-    wide = vectors.astype(np.float64)
-    values, basis = np.linalg.eigh(wide.T @ wide)
-    turned = (wide @ basis).astype(np.float32)
-    return turned, np.maximum(values, 0).astype(np.float32), basis.astype(np.float32)
+    """In pieces of rows: products in float32, their sum in float64, and no second copy of the vectors in it."""
+    d = vectors.shape[1]
+    gram = np.zeros((d, d))
+    pieces = [vectors[start : start + ROWS_AT_ONCE] for start in range(0, len(vectors), ROWS_AT_ONCE)]
+    for piece in pieces:
+        gram += piece.T @ piece
+    values, basis = np.linalg.eigh(gram)
+    turn = basis.astype(np.float32)
+    turned = np.empty_like(vectors, dtype=np.float32)
+    for start, piece in zip(range(0, len(vectors), ROWS_AT_ONCE), pieces, strict=True):
+        np.matmul(piece, turn, out=turned[start : start + ROWS_AT_ONCE])
+    return turned, np.maximum(values, 0).astype(np.float32), turn
 
 
 def fold_in(
@@ -119,7 +131,8 @@ def _half(
     loss: Loss,
     block: int,
 ) -> Array:
-    """New vectors of one side from the other side's. before: what they were, in the new basis: where subspace steps begin."""
+    """New vectors of one side from the other side's. before: what they were, in the new basis: where subspace steps begin. It is
+    overwritten."""
     out = np.ascontiguousarray(before, dtype=np.float32)
     indptr, indices, weights = matrix.indptr, matrix.indices, matrix.data.astype(np.float32, copy=False)
     # Pieces of about equal work, several per worker.
@@ -145,21 +158,26 @@ def _solve(
 ) -> None:  # fmt: skip
     """Least squares of rows: (alpha0 G + reg_u I + X' W X) u = X' w, with G diagonal, X the vectors of the row's items."""
     d = vectors.shape[1]
+    wide = -(-d // WIDE) * WIDE
+    steps = 0 < block < d
     longest = 0
     for i in range(len(offsets) - 1):
         longest = max(longest, offsets[i + 1] - offsets[i])
-    chosen = np.empty((longest, d), dtype=np.float32)
-    chosen_weights = np.empty(longest, dtype=np.float32)
-    side = np.empty((d, d), dtype=np.float32)
-    right = np.empty(d, dtype=np.float32)
+    rows = np.empty(longest, dtype=np.int64)  # of the vectors of the row's items
+    row_weights = np.empty(longest, dtype=np.float32)
+    room = longest if steps else min(longest, max(d, GATHERED))
+    chosen = np.zeros((room, wide), dtype=np.float32)
+    weighed = np.zeros((GATHERED, wide), dtype=np.float32)
+    side = np.zeros((wide, wide), dtype=np.float32)
+    right = np.empty(wide, dtype=np.float32)
     ridge = np.empty(d, dtype=np.float32)
-    guess = np.empty(longest, dtype=np.float32)
+    guess = np.empty(longest if steps else 0, dtype=np.float32)
     for i in range(len(offsets) - 1):
         met = 0
         for j in range(offsets[i], offsets[i + 1]):
             if items[j] < len(vectors) and weights[j] > 0 and not np.isnan(vectors[items[j], 0]):
-                chosen[met] = vectors[items[j]]
-                chosen_weights[met] = weights[j]
+                rows[met] = items[j]
+                row_weights[met] = weights[j]
                 met += 1
         if met == 0:
             out[i] = np.nan
@@ -167,22 +185,27 @@ def _solve(
         penalty = reg * (met + alpha0 * count) ** nu
         for c in range(d):
             ridge[c] = alpha0 * diagonal[c] + penalty
+        if met < d or steps:
+            for e in range(met):
+                chosen[e, :d] = vectors[rows[e]]
         if met < d:
-            _short(chosen, chosen_weights, ridge, met, side, right, out[i])
-        elif 0 < block < d:
-            _subspaces(chosen, chosen_weights, ridge, met, block, guess, side, right, out[i])
+            _short(chosen, row_weights, ridge, met, side, right, out[i])
+        elif steps:
+            _subspaces(chosen, row_weights, ridge, met, block, guess, side, right, out[i])
         else:
-            _long(chosen, chosen_weights, ridge, met, side, right, out[i])
+            _long(vectors, rows, row_weights, ridge, met, chosen, weighed, side, right, out[i])
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def _short(chosen: Array, weights: Array, ridge: Array, met: int, side: Array, right: Array, out: Array) -> None:
     """Fewer items than dimensions: u = D^-1 X' z with (W^-1 + X D^-1 X') z = 1, a system of the items' size (Woodbury)."""
     d = len(ridge)
+    for c in range(d):
+        ridge[c] = np.float32(1.0) / ridge[c]
     for a in range(met):
         for c in range(d):
-            right[c] = chosen[a, c] / ridge[c]
-        for b in range(a + 1):
+            right[c] = chosen[a, c] * ridge[c]
+        for b in range(a, met):
             total = np.float32(0.0)
             for c in range(d):
                 total += right[c] * chosen[b, c]
@@ -195,34 +218,34 @@ def _short(chosen: Array, weights: Array, ridge: Array, met: int, side: Array, r
         for c in range(d):
             out[c] += right[a] * chosen[a, c]
     for c in range(d):
-        out[c] /= ridge[c]
+        out[c] *= ridge[c]
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def _long(chosen: Array, weights: Array, ridge: Array, met: int, side: Array, right: Array, out: Array) -> None:
-    """The normal equations as they stand, items taken four at a time so that the matrix passes through registers less often."""
-    d = len(ridge)
+def _long(
+    vectors: Array, rows: Array, weights: Array, ridge: Array, met: int, chosen: Array, weighed: Array, side: Array,
+    right: Array, out: Array,
+) -> None:  # fmt: skip
+    """The normal equations as they stand: the upper triangle of X' W X in tiles, GATHERED items at a time."""
+    d, wide = len(ridge), len(side)
     side[:] = 0.0
     right[:] = 0.0
-    four = met - met % 4
-    for e in range(0, four, 4):
-        x0, x1, x2, x3 = chosen[e], chosen[e + 1], chosen[e + 2], chosen[e + 3]
-        for a in range(d):
-            w0, w1, w2, w3 = weights[e] * x0[a], weights[e + 1] * x1[a], weights[e + 2] * x2[a], weights[e + 3] * x3[a]
-            right[a] += w0 + w1 + w2 + w3
-            row = side[a]
-            for b in range(a + 1):
-                row[b] += w0 * x0[b] + w1 * x1[b] + w2 * x2[b] + w3 * x3[b]
-    for e in range(four, met):
-        for a in range(d):
-            w0 = weights[e] * chosen[e, a]
-            right[a] += w0
-            for b in range(a + 1):
-                side[a, b] += w0 * chosen[e, b]
+    for first in range(0, met, GATHERED):
+        count = min(GATHERED, met - first)
+        for e in range(count):
+            weight = weights[first + e]
+            row = vectors[rows[first + e]]
+            for c in range(d):
+                chosen[e, c] = row[c]
+                weighed[e, c] = weight * row[c]
+                right[c] += weight * row[c]
+        for a in range(0, d, ROWS):
+            for b in range(a - a % WIDE, wide, WIDE):
+                tile_add(weighed, a, chosen, b, count, side, a, b)
     for a in range(d):
         side[a, a] += ridge[a]
     _cholesky_solve(side, right, d)
-    out[:] = right
+    out[:] = right[:d]
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
@@ -242,7 +265,7 @@ def _subspaces(
         size = stop - start
         for a in range(size):
             right[a] = -ridge[start + a] * out[start + a]
-            for b in range(a + 1):
+            for b in range(a, size):
                 side[a, b] = 0.0
             side[a, a] = ridge[start + a]
         for e in range(met):
@@ -252,7 +275,7 @@ def _subspaces(
                 w = weights[e] * x[a]
                 right[a] += error * x[a]
                 row = side[a]
-                for b in range(a + 1):
+                for b in range(a, size):
                     row[b] += w * x[b]
         _cholesky_solve(side, right, size)
         for a in range(size):
@@ -266,19 +289,28 @@ def _subspaces(
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def _cholesky_solve(side: Array, right: Array, size: int) -> None:
-    """Solve side[:size, :size] x = right in place, side given by its lower triangle."""
-    for i in range(size):
-        for j in range(i + 1):
-            total = side[i, j]
-            for c in range(j):
-                total -= side[i, c] * side[j, c]
-            side[i, j] = np.sqrt(total) if i == j else total / side[j, j]
-    for i in range(size):
-        total = right[i]
-        for c in range(i):
-            total -= side[i, c] * right[c]
-        right[i] = total / side[i, i]
-    for i in range(size - 1, -1, -1):
-        right[i] /= side[i, i]
-        for c in range(i):
-            right[c] -= side[i, c] * right[i]
+    """Solve side[:size, :size] x = right in place, side given by its upper triangle, with room for whole tiles: R'R, ROWS rows of R at a
+    time. What is in side beyond `size` is overwritten with nothing of use."""
+    for first in range(0, size, ROWS):
+        if first:
+            for b in range(first - first % WIDE, size, WIDE):
+                tile_less(side, first, side, b, first, side, first, b)
+        for j in range(first, min(first + ROWS, size)):
+            row = side[j]
+            for e in range(first, j):
+                factor = side[e, j]
+                for c in range(j, size):
+                    row[c] -= factor * side[e, c]
+            scale = np.float32(1.0) / np.sqrt(row[j])
+            for c in range(j, size):
+                row[c] *= scale
+            right[j] *= scale
+            step = right[j]
+            row[j] = scale  # the diagonal is only ever divided by
+            for c in range(j + 1, size):
+                right[c] -= step * row[c]
+    for j in range(size - 1, -1, -1):
+        total = right[j]
+        for c in range(j + 1, size):
+            total -= side[j, c] * right[c]
+        right[j] = total * side[j, j]
