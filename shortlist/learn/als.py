@@ -27,7 +27,9 @@ from shortlist.core.contracts import silent
 from shortlist.data.tile import ROWS, WIDE, tile_add, tile_less
 
 ROWS_AT_ONCE = 1 << 14
-GATHERED = 128  # vectors of a row that are looked at together: they stay in cache, and memory does not grow with the row
+GATHERED = (
+    128  # vectors of a row that are looked at together: they stay in cache, and memory does not grow with the row
+)
 SHARE = 0.2  # penalty against the observed weight of a row; quality is flat between 0.1 and 0.2 on most data (LOG.md)
 
 

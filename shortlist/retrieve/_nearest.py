@@ -10,6 +10,7 @@ from numba import njit
 from scipy import sparse
 
 from shortlist.core.batch import Array
+from shortlist.index.top import LOW, SLACK, _finish, _key, _select
 from shortlist.retrieve._threads import in_pieces
 
 
@@ -55,31 +56,75 @@ def _nearest(
     indices = np.empty((stop - start) * min(k, size), dtype=np.int32)
     values = np.empty((stop - start) * min(k, size), dtype=np.float32)
     sums = np.zeros(size)
-    touched = np.empty(size, dtype=np.int64)
+    touched = np.empty(size + 1, dtype=np.int32)
+    keys = np.empty(2 * k + SLACK, dtype=np.uint64)
+    bits = np.zeros(1, dtype=np.uint32)  # and its float32 view, for a value's bits
+    value = bits.view(np.float32)
     used = 0
     for a in range(start, stop):
-        count = 0
+        reach = 0
         for e in range(col_ptr[a], col_ptr[a + 1]):
-            weight = np.float64(col_data[e])
-            for f in range(row_ptr[col_users[e]], row_ptr[col_users[e] + 1]):
-                b = row_items[f]
-                if sums[b] == 0.0 and b != a:
-                    touched[count] = b
-                    count += 1
-                sums[b] += weight * row_data[f]
+            reach += row_ptr[col_users[e] + 1] - row_ptr[col_users[e]]
+        if reach >= size:  # to look through all items afterwards costs less than to note them
+            count = size
+            _add(row_ptr, row_items, row_data, col_users, col_data, col_ptr[a], col_ptr[a + 1], sums)
+        else:
+            count = _note(row_ptr, row_items, row_data, col_users, col_data, col_ptr[a], col_ptr[a + 1], sums, touched)
         sums[a] = 0.0
-        near = np.sort(touched[:count])
-        score = np.empty(count, dtype=np.float32)
+        kept, worst = 0, np.float32(0.0)
         for c in range(count):
-            score[c] = sums[near[c]] / (left[a] * right[near[c]] + shrink)
-            sums[near[c]] = 0.0
-        kept = min(k, count)
-        for c in np.argsort(-score, kind="mergesort")[:kept]:
-            indices[used] = near[c]
-            values[used] = score[c]
+            b = np.int64(touched[c]) if reach < size else c
+            if sums[b] == 0.0:
+                continue
+            value[0] = sums[b] / (left[a] * right[b] + shrink)
+            sums[b] = 0.0
+            # They come in no order, so one with the k-th best value may still win its tie.
+            if value[0] < worst:
+                continue
+            keys[kept] = _key(bits[0], value[0], b)
+            kept += 1
+            if kept == len(keys):
+                _select(keys, kept, k)
+                kept = k
+                bits[0] = (keys[:k].min() >> np.uint64(32)) & np.uint64(0x7FFFFFFF)  # the inverse of _key, above 0
+                worst = value[0]
+        kept = _finish(keys, kept, k)
+        for c in range(kept):
+            key = keys[kept - 1 - c]
+            bits[0] = (key >> np.uint64(32)) & np.uint64(0x7FFFFFFF)
+            indices[used] = np.int64(np.uint64(LOW) - (key & np.uint64(LOW)))
+            values[used] = value[0]
             used += 1
         counts[a - start] = kept
     return counts, indices[:used].copy(), values[:used].copy()
+
+
+@njit(cache=True, nogil=True)
+def _add(
+    row_ptr: Array, row_items: Array, row_data: Array, users: Array, weights: Array, start: int, stop: int, sums: Array
+) -> None:  # fmt: skip
+    """The rows of the users start..stop of a column, each times the column's weight, into sums."""
+    for e in range(start, stop):
+        weight = np.float64(weights[e])
+        for f in range(row_ptr[users[e]], row_ptr[users[e] + 1]):
+            sums[np.uint32(row_items[f])] += weight * row_data[f]
+
+
+@njit(cache=True, nogil=True)
+def _note(
+    row_ptr: Array, row_items: Array, row_data: Array, users: Array, weights: Array, start: int, stop: int, sums: Array,
+    touched: Array,
+) -> int:  # fmt: skip
+    """The same, with the items that were touched, each once; how many. touched has room for one more, that does not count."""
+    count = 0
+    for e in range(start, stop):
+        weight = np.float64(weights[e])
+        for f in range(row_ptr[users[e]], row_ptr[users[e] + 1]):
+            b = np.uint32(row_items[f])
+            touched[count] = b
+            count += sums[b] == 0.0
+            sums[b] += weight * row_data[f]
+    return count
 
 
 @njit(cache=True, nogil=True)
