@@ -125,10 +125,10 @@ def _search(
                 off = rounding * length[r] * longest[p] + least
                 cut = thresholds[r] - off
                 row = product[r]
-                beats = False
+                above = np.int32(0)
                 for j in range(PANEL):
-                    beats |= row[j] >= cut
-                if not beats:
+                    above += np.int32(1) if row[j] >= cut else np.int32(0)
+                if not above:
                     continue
                 for j in range(PANEL):
                     item = ids[p * PANEL + j]

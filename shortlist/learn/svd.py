@@ -59,9 +59,7 @@ class _Product:
         self.pool = pool
         self.sides = [(side.indptr, side.indices, side.data.astype(np.float32, copy=False)) for side in sides]
         # Pieces of about equal work.
-        edges = [
-            np.searchsorted(ptr, np.linspace(0, ptr[-1], (os.cpu_count() or 1) + 1)) for ptr, _, _ in self.sides
-        ]
+        edges = [np.searchsorted(ptr, np.linspace(0, ptr[-1], (os.cpu_count() or 1) + 1)) for ptr, _, _ in self.sides]
         for cuts, (ptr, _, _) in zip(edges, self.sides, strict=True):
             cuts[0], cuts[-1] = 0, len(ptr) - 1
         self.pieces = [[(int(a), int(b)) for a, b in itertools.pairwise(cuts) if a < b] for cuts in edges]

@@ -6,16 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+from scipy import sparse
 from scipy.linalg import lapack
 
 from shortlist.core.batch import Array, Batch
 from shortlist.core.component import fitted, param
-from shortlist.core.contracts import FitContext, Hits, Mask, Pairs, Source, State
+from shortlist.core.contracts import FitContext, Hits, Mask, Pairs, Source, State, silent
 from shortlist.core.errors import ConfigError
 from shortlist.data.log import Log
 from shortlist.data.matrix import compact, interactions
 from shortlist.index.top import top_among
 from shortlist.retrieve._evidence import evidence
+from shortlist.retrieve._threads import in_pieces
+
+SQUARE = 64  # rows and columns that are turned together: they stay in cache
 
 
 @dataclass
@@ -49,8 +53,7 @@ class Ease(Source):
         self._check_memory(len(self.items), ctx)
         self.rows = np.full(size, -1, dtype=np.int32)
         self.rows[self.items] = np.arange(len(self.items), dtype=np.int32)
-        gram = _gram(matrix.indptr, self.rows[matrix.indices], len(self.items))
-        self.weights = solve(gram, self.reg)
+        self.weights = solve(_gram(matrix, self.rows, self.items, ctx), self.reg)
 
     def _check_memory(self, count: int, ctx: FitContext) -> None:
         # The float64 Gram matrix, inverted in place, and the float32 result.
@@ -95,36 +98,57 @@ def solve(gram: Array, reg: float) -> Array:
         raise ConfigError(f"ease.reg: {reg:g} is too small for these data: the matrix cannot be inverted; raise it")
     inverse, _ = lapack.dpotri(factor, lower=0, overwrite_c=1)
     weights = np.empty((count, count), dtype=np.float32)
-    _weights(inverse.T, weights)
+
+    def some(start: int, stop: int) -> None:
+        for first in range(start, stop, SQUARE):
+            _weights(inverse.T, weights, first, min(first + SQUARE, stop))
+
+    in_pieces(some, np.ones(count), silent, "")
     return weights
 
 
-@njit(cache=True, nogil=True)
-def _gram(indptr: Array, rows: Array, count: int) -> Array:
-    """(count, count) float64, lower triangle of X'X of binary rows; entries with row -1 are left out."""
-    gram = np.zeros((count, count))
-    for u in range(len(indptr) - 1):
-        for e in range(indptr[u], indptr[u + 1]):
-            a = rows[e]
-            if a < 0:
-                continue
-            for f in range(indptr[u], e + 1):
-                b = rows[f]
-                if b >= 0:
-                    gram[a, b] += 1.0  # the indices of a row ascend, so b <= a
+def _gram(matrix: sparse.csr_array, rows: Array, items: Array, ctx: FitContext) -> Array:
+    """(modelled, modelled) float64, lower triangle of X'X of the binary matrix, in its modelled columns; a row at a time, on all cores."""
+    own = matrix[:, items]
+    columns = own.tocsc()
+    gram = np.zeros((len(items), len(items)))
+    lengths = np.diff(own.indptr)
+    work = np.bincount(own.indices, np.repeat(lengths, lengths), minlength=len(items))
+
+    def some(start: int, stop: int) -> None:
+        _gram_rows(own.indptr, own.indices, columns.indptr, columns.indices, gram, start, stop)
+
+    in_pieces(some, work, ctx.progress, "ease: gram")
     return gram
 
 
 @njit(cache=True, nogil=True)
-def _weights(inverse: Array, out: Array) -> None:
-    """B from the lower triangle of P."""
+def _gram_rows(
+    row_ptr: Array, row_items: Array, col_ptr: Array, col_users: Array, gram: Array, start: int, stop: int
+) -> None:  # fmt: skip
+    for a in range(start, stop):
+        row = gram[a]
+        for e in range(col_ptr[a], col_ptr[a + 1]):
+            for f in range(row_ptr[col_users[e]], row_ptr[col_users[e] + 1]):
+                b = np.uint32(row_items[f])
+                if b > a:
+                    break  # the items of a user ascend
+                row[b] += 1.0
+
+
+@njit(cache=True, nogil=True)
+def _weights(inverse: Array, out: Array, start: int, stop: int) -> None:
+    """Rows start..stop of B from the lower triangle of P, in squares: one half of P is read across its rows."""
     count = len(inverse)
-    for a in range(count):
-        for b in range(count):
-            if a == b:
-                out[a, b] = 0.0
-            else:
-                out[a, b] = -(inverse[a, b] if a > b else inverse[b, a]) / inverse[b, b]
+    for first in range(0, count, SQUARE):
+        last = min(first + SQUARE, count)
+        for a in range(start, stop):
+            for b in range(first, min(a, last)):
+                out[a, b] = -inverse[a, b] / inverse[b, b]
+            for b in range(max(a + 1, first), last):
+                out[a, b] = -inverse[b, a] / inverse[b, b]
+    for a in range(start, stop):
+        out[a, a] = 0.0
 
 
 @njit(cache=True, nogil=True)
