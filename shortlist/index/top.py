@@ -8,6 +8,8 @@ that the cost stays linear however the scores are arranged.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -167,7 +169,7 @@ def _mark(flags: Array, items: Array, start: int, stop: int, value: bool) -> Non
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _beats(block: Array, threshold: float) -> bool:
+def _beats(block: Array, threshold: Any) -> Any:
     """Is any of BLOCK scores above the threshold? The number of them is fixed, so that it becomes vector code: seven times as quick."""
     above = np.int32(0)
     for j in range(BLOCK):

@@ -73,7 +73,7 @@ def _nearest(
         sums[a] = 0.0
         kept, worst = 0, np.float32(0.0)
         for c in range(count):
-            b = np.int64(touched[c]) if reach < size else c
+            b: Any = np.int64(touched[c]) if reach < size else c
             if sums[b] == 0.0:
                 continue
             value[0] = sums[b] / (left[a] * right[b] + shrink)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shortlist.data.log import Log
-from shortlist.data.matrix import interactions
+from shortlist.data.matrix import interactions, numbered
 
 EVENTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0, 50)), max_size=30)
 
@@ -27,3 +27,12 @@ def test_against_loops(events: list[tuple[int, int, int]], counts: bool, half_li
     assert got.dtype == np.float32
     assert got.has_canonical_format
     np.testing.assert_allclose(got.toarray(), want, rtol=1e-6)
+
+
+@given(codes=st.lists(st.integers(0, 40), max_size=30))
+def test_numbers_of_codes(codes: list[int]) -> None:
+    known, places = numbered(np.array(codes, dtype=np.int32))
+    wanted = sorted(set(codes))
+    assert known.tolist() == wanted
+    assert known.dtype == places.dtype == np.int32
+    assert places.tolist() == [wanted.index(code) for code in codes]

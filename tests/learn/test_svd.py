@@ -1,5 +1,7 @@
 """Truncated SVD: against the dense one of numpy, by both ways; sums of vectors against plain loops."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -61,3 +63,17 @@ def test_sums_of_vectors(mean: bool) -> None:
             wanted = sum(weights[j] * vectors[items[j]].astype(float) for j in own)
             wanted = wanted / sum(weights[j] for j in own) if mean else wanted
         np.testing.assert_allclose(got[i], wanted, rtol=1e-5)
+
+
+def test_products_are_shared_out_by_rows() -> None:
+    """However the rows are cut, and whether one vector or many: the plain product."""
+    x = some(300, 130, 3)
+    x[:, :5] *= 50  # columns of very different lengths
+    x[20:60] = 0.0
+    with ThreadPoolExecutor(2) as pool:
+        product = svd._Product(sparse.csr_array(x), pool)
+        one, many = np.random.default_rng(0).normal(size=130), np.random.default_rng(1).normal(size=(130, 4))
+        wanted = x.T @ (x @ one)
+        np.testing.assert_allclose(product.gram(one.astype(np.float32)), wanted, atol=1e-4 * np.abs(wanted).max())
+        wanted = x.T @ (x @ many)
+        np.testing.assert_allclose(product.gram(many), wanted, atol=1e-6 * np.abs(wanted).max())
