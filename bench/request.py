@@ -22,6 +22,7 @@ from shortlist.data.synthetic import world
 from shortlist.experiment.fit import fit, positive_kinds
 from shortlist.experiment.replay import batches
 from shortlist.pipeline.config import Recipe
+from shortlist.pipeline.quota import most
 from shortlist.pipeline.trace import Trace
 from shortlist.serve.engine import Engine
 
@@ -36,7 +37,7 @@ def setting(recipe: str | None, data: str | None, pool: int) -> tuple[Recipe, Da
     path = Path(recipe) if recipe else ROOT / "recipes" / ("globo_next.toml" if has or data else "demo.toml")
     made = recipe_at(path, ["train.requests=1500", "train.validate=300", "timeline.cutoffs=3", f"pipeline.pool={pool}"])
     for name in made.quotas:  # sources of equal lists overlap: ask for more than the pool, so that it fills
-        made.quotas[name] = max(made.quotas[name], pool)
+        made.quotas[name] = max(most(made.quotas[name]), pool)
     if data or has:
         return made, data_for(made, data or f"globo:{root / 'globo'}")
     return made, encode(world(seed=0).tables)

@@ -21,6 +21,7 @@ COMMANDS = (
     "backtest",
     "compare",
     "features",
+    "tune",
     "recommend",
     "serve",
     "parity",

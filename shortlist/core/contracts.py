@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from shortlist.core.batch import Array, Batch, Columns
-from shortlist.core.rows import member
+from shortlist.core.rows import member, offsets_of
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,15 @@ class Mask:
         if self.offsets is None or self.items is None:
             return from_shared
         return from_shared & ~member(batch, self.offsets, self.items)
+
+    def only(self, requests: Array) -> Mask:
+        """The mask of some of the requests, by index and in that order."""
+        if self.offsets is None or self.items is None:
+            return self
+        counts = np.diff(self.offsets)[requests]
+        offsets = offsets_of(counts)
+        rows = np.repeat(self.offsets[requests] - offsets[:-1], counts) + np.arange(offsets[-1])
+        return Mask(self.shared, offsets, self.items[rows])
 
 
 @dataclass(frozen=True)

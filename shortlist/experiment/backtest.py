@@ -169,6 +169,8 @@ def _answered(fitted: Fitted, requests: Requests, split: Split, progress: Callab
         assert trace.pool is not None
         assert trace.dropped is not None
         kept = trace.pool if (trace.dropped < 0).all() else trace.pool.keep(trace.dropped < 0)
+        if trace.union is not None:  # a fitted merge cuts some of what a source would have shown by itself
+            kept = trace.union.keep(pipeline.allowed(trace.union, replay.state))
         for name in names:
             systems[f"source:{name}"].add(own_order(kept, name), most)
         funnel.add(batch, trace, requests, first, last, pipeline, replay.state)

@@ -254,7 +254,7 @@ def _family(
         if column in made:
             return family
         names += list(made)
-    if column.startswith(("score_", "rank_", "percentile_")) or column == "best_rank":
+    if column.startswith(("score_", "rank_", "percentile_")) or column in ("best_rank", "chance"):
         raise ConfigError(
             f"--explain {column}: is of a source, not of a feature family; the engine's `trace` tells who found an item"
         )

@@ -21,12 +21,14 @@ from shortlist.data.dataset import Dataset
 from shortlist.data.timeline import Requests, Shown, Split
 from shortlist.experiment import given
 from shortlist.experiment.guard import Guard, judge, judge_given
+from shortlist.experiment.merging import LEAST, REQUESTS, Lessons
 from shortlist.experiment.replay import Replay, batches
 from shortlist.experiment.settle import settle
 from shortlist.metric.calibration import Platt, platt
 from shortlist.pipeline.bundle import Bundle
 from shortlist.pipeline.config import Recipe
 from shortlist.pipeline.pipeline import Pipeline
+from shortlist.pipeline.trace import Trace
 from shortlist.state.memory import afford
 from shortlist.state.state import State
 
@@ -137,9 +139,11 @@ def fit(
     fitted.notes += [f"{one.asked} chose {one.entry['name']} ({one.entry['type']}): {one.why}" for one in chosen]
     if pipeline.rankers:
         _train(fitted, labels)
+    elif pipeline.merger is not None:
+        _teach(fitted, labels)
     if recipe.timeline.refit == "each" or not pipeline.rankers:
         pipeline.fit(recipe.timeline.training(data, final), ctx)
-    fitted.replay = _advanced(fitted, final)
+    fitted.replay = advanced(fitted, final)
     return fitted
 
 
@@ -164,7 +168,7 @@ def _replay(recipe: Recipe, data: Dataset, pipeline: Pipeline, ctx: FitContext, 
     )
 
 
-def _advanced(fitted: Fitted, split: Split) -> Replay:
+def advanced(fitted: Fitted, split: Split) -> Replay:
     """The replay standing at a split: the same state moved on. A new one where this split or the one before it holds events
     back, or where the state is past the split already (requests of their own time in windows that overlap)."""
     replay = fitted.replay
@@ -179,14 +183,54 @@ def _advanced(fitted: Fitted, split: Split) -> Replay:
     return replay
 
 
+def _teach(fitted: Fitted, labels: list[Split]) -> None:
+    """The merge alone, where no ranker follows it: from every label split."""
+    lessons = Lessons(fitted.pipeline, fitted.recipe.seed)
+    for i, split in enumerate(labels):
+        fitted.replay = advanced(fitted, split)
+        if i == 0 or fitted.recipe.timeline.refit == "each":
+            ctx = context_of(fitted.recipe, fitted.data, split.cut, fitted.ctx.progress)
+            fitted.pipeline.fit(fitted.recipe.timeline.training(fitted.data, split), ctx)
+        _note(fitted, label_requests(fitted, split, i), split, lessons)
+    _taught(fitted, lessons)
+
+
+def _note(fitted: Fitted, requests: Requests, split: Split, lessons: Lessons) -> None:
+    """What the sources find for requests, as a lesson for the merge."""
+    recipe, replay = fitted.recipe, fitted.replay
+    for first, last, batch in batches(
+        replay, requests, fitted.data, recipe.data.context, recipe.pipeline.chunk, fitted.ctx.progress,
+        f"merge {split.name} ({iso(split.cut)})", recipe.state.freeze, recipe.state.refresh,
+    ):  # fmt: skip
+        trace = Trace()
+        fitted.pipeline.retrieve(batch, replay.state, trace)
+        _lesson(trace, requests, first, last, split, lessons)
+
+
+def _lesson(trace: Trace, requests: Requests, first: int, last: int, split: Split, lessons: Lessons) -> None:
+    assert trace.union is not None
+    label = labelled(trace.union, requests, first, last) > 0
+    lessons.note(trace, label, REQUESTS / len(requests), split.stop)
+
+
+def _taught(fitted: Fitted, lessons: Lessons) -> None:
+    """The merge as it will serve: from all label windows. A sentence where there was too little to learn from."""
+    lessons.teach()
+    if not fitted.pipeline.merges:
+        fitted.notes.append(
+            f"The label windows hold fewer than {LEAST} targets that the sources found: the merge learned nothing and takes turns by rank."
+        )
+
+
 def _train(fitted: Fitted, labels: list[Split]) -> None:
     """Frames at every label split, the ranker, the guard, and the ranker again on all of them."""
     recipe, data, pipeline = fitted.recipe, fitted.data, fitted.pipeline
+    lessons = Lessons(pipeline, recipe.seed) if pipeline.merger is not None else None
     frames: list[Frame] = []
     late: list[Frame] = []  # of the validation window's time: they may train only after it has judged
     valid: Frame | None = None
     for i, split in enumerate(labels):
-        fitted.replay = _advanced(fitted, split)
+        fitted.replay = advanced(fitted, split)
         ctx = context_of(recipe, data, split.cut, fitted.ctx.progress)
         if i == 0 or recipe.timeline.refit == "each":
             pipeline.fit(recipe.timeline.training(data, split), ctx)
@@ -194,15 +238,23 @@ def _train(fitted: Fitted, labels: list[Split]) -> None:
         requests = label_requests(fitted, split, i)
         if newest:
             held, requests = _halved(requests, recipe.train.validate, recipe.seed, len(labels) == 1)
+        if lessons is not None and i == 0:
+            _note(fitted, requests, split, lessons)
+            lessons.teach()
+            fitted.replay = advanced(fitted, split)
+        elif lessons is not None:
+            lessons.teach(split.start, always=newest)
+        noted = lessons if i else None
+        if newest:
             asked = merged_requests(held, requests)
             full = np.zeros(len(asked), dtype=bool)
             full[: len(held)] = True
             order = np.argsort(asked.position, kind="stable")
-            valid, more = _frames(fitted, asked.take(order), i, full[order], split)
+            valid, more = _frames(fitted, asked.take(order), i, full[order], split, noted)
             if more is not None:  # of the validation window's own time: they wait, too, unless there is nothing older
                 (late if frames else frames).append(more)
         else:
-            _, frame = _frames(fitted, requests, i, np.zeros(len(requests), dtype=bool), split)
+            _, frame = _frames(fitted, requests, i, np.zeros(len(requests), dtype=bool), split, noted)
             if frame is not None:
                 (frames if split.stop <= labels[-1].start or len(labels) == 1 else late).append(frame)
     if late and not frames:
@@ -215,6 +267,8 @@ def _train(fitted: Fitted, labels: list[Split]) -> None:
             "timeline: no label window holds a positive event that the sources found: choose longer windows, or more candidates"
         )
     _learn(fitted, frames, late, valid)
+    if lessons is not None:
+        _taught(fitted, lessons)
 
 
 def label_requests(fitted: Fitted, split: Split, i: int) -> Requests:
@@ -281,9 +335,10 @@ def _both_shown(first: Shown | None, second: Shown | None) -> Shown | None:
 
 
 def _frames(
-    fitted: Fitted, requests: Requests, cutoff: int, full: Array, split: Split
+    fitted: Fitted, requests: Requests, cutoff: int, full: Array, split: Split, lessons: Lessons | None
 ) -> tuple[Frame | None, Frame | None]:
-    """Frames of the requests where `full` (whole pools, for validation) and of the others (positives and sampled rows)."""
+    """Frames of the requests where `full` (whole pools, for validation) and of the others (positives and sampled rows). lessons: where
+    to note what the merge may learn from them."""
     recipe, pipeline, replay = fitted.recipe, fitted.pipeline, fitted.replay
     title = f"frame {split.name} ({iso(split.cut)})"
     if given.is_given(recipe):
@@ -294,7 +349,10 @@ def _frames(
         replay, requests, fitted.data, recipe.data.context, recipe.pipeline.chunk, fitted.ctx.progress, title,
         recipe.state.freeze, recipe.state.refresh,
     ):  # fmt: skip
-        pool = pipeline.retrieve(batch, replay.state)
+        trace = None if lessons is None else Trace()
+        pool = pipeline.retrieve(batch, replay.state, trace)
+        if lessons is not None and trace is not None:
+            _lesson(trace, requests, first, last, split, lessons)
         targets = np.diff(requests.offsets[first : last + 1])
         pool = Batch({**pool.req, "targets": targets}, pool.offsets, pool.cand)
         pool = pool.with_columns({"label": labelled(pool, requests, first, last)})

@@ -41,7 +41,7 @@ def freeze(
 def frozen(text: str, chosen: Sequence[Settled], place: str = "recipe") -> str:
     """The text of a recipe with every open [[feature]] entry replaced; the old entry stays as a comment."""
     entries = tomllib.loads(text).get(STAGE, [])
-    blocks = _blocks(text)
+    blocks = blocks_of(text, STAGE)
     if len(blocks) != len(entries):
         raise ConfigError(f"{place}: cannot be frozen: write its features as [[{STAGE}]] entries")
     made, done = "", 0
@@ -56,18 +56,18 @@ def frozen(text: str, chosen: Sequence[Settled], place: str = "recipe") -> str:
     return made + text[done:]
 
 
-def _blocks(text: str) -> list[tuple[int, int]]:
-    """Where each [[feature]] entry begins, and where its last line ends: comments that follow are not its own."""
+def blocks_of(text: str, stage: str) -> list[tuple[int, int]]:
+    """Where each [[stage]] entry begins, and where its last line ends: comments that follow are not its own."""
     blocks: list[tuple[int, int]] = []
     inside = False
-    for start, stop in _statements(text):
+    for start, stop in statements(text):
         statement = text[start:stop]
         if statement.startswith("["):
             name = (
                 statement.split("#")[0].strip().strip("[]").replace('"', "").replace("'", "").replace(" ", "").strip()
             )
-            opens = statement.startswith("[[") and name == STAGE
-            inside = opens or (inside and name.startswith(f"{STAGE}."))
+            opens = statement.startswith("[[") and name == stage
+            inside = opens or (inside and name.startswith(f"{stage}."))
             if opens:
                 blocks.append((start, stop))
         if inside:
@@ -75,7 +75,7 @@ def _blocks(text: str) -> list[tuple[int, int]]:
     return blocks
 
 
-def _statements(text: str) -> list[tuple[int, int]]:
+def statements(text: str) -> list[tuple[int, int]]:
     """Where every statement of a valid TOML text (a header, or a key with its value) begins and where its last line ends. Brackets and
     newlines inside values, and all that stands in strings, end nothing."""
     found = []

@@ -14,6 +14,7 @@ from shortlist.core.component import build, check, config, filled, param, parame
 from shortlist.core.errors import ConfigError, choices, unknown
 from shortlist.data.timeline import Timeline
 from shortlist.pipeline.limits import Limit, Serve, declared, limit, of
+from shortlist.pipeline.quota import Quota, checked
 
 TABLES = ("data", "timeline", "state", "train", "pipeline", "evaluate", "serve")
 STAGES = {"source": "retrieve", "filter": "order", "feature": "feature", "ranker": "rank", "rule": "order"}
@@ -91,6 +92,15 @@ class Funnel:
         options=("sources", "impressions"),
     )
     pool: int = param(500, "candidates per request after the merge, at most", low=1)
+    merge: str = param(
+        "interleave",
+        "which of the sources' items make the pool: in turns by rank; or those with the best chance, as each source's places are worth, "
+        "or as a regression on all places and scores says",
+        options=("interleave", "calibrated", "learned"),
+    )
+    segments: list[int] = param(
+        [1, 20], "events in a user's history from which he is light, and heavy; below the first: cold"
+    )
     k: int = param(10, "items in an answer unless the request says otherwise", low=1)
     chunk: int = param(256, "requests handled at a time; bounds memory, never changes a result", low=1)
     guard: str = param(
@@ -122,7 +132,7 @@ class Recipe:
     evaluate: Evaluate = field(default_factory=Evaluate)
     serve: Serve = field(default_factory=Serve)
     sources: dict[str, Any] = field(default_factory=dict)
-    quotas: dict[str, int] = field(default_factory=dict)
+    quotas: dict[str, Quota] = field(default_factory=dict)
     filters: dict[str, Any] = field(default_factory=dict)
     features: dict[str, Any] = field(default_factory=dict)
     rankers: dict[str, Any] = field(default_factory=dict)
@@ -177,6 +187,9 @@ def parse(tree: Mapping[str, Any], place: str = "recipe") -> Recipe:
         setattr(recipe, name, _table(cls, tree.get(name, {}), f"{place}: {name}"))
     if min(recipe.evaluate.k, default=0) < 1:
         raise ConfigError(f"{place}: evaluate.k: {recipe.evaluate.k!r}: name one cut-off or more, each at least 1")
+    edges = recipe.pipeline.segments
+    if len(edges) != 2 or not 0 < edges[0] < edges[1]:
+        raise ConfigError(f"{place}: pipeline.segments: {edges!r}: give two rising numbers of events, such as [1, 20]")
     for stage, kind in STAGES.items():
         entries = tree.get(stage, [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -191,7 +204,7 @@ def parse(tree: Mapping[str, Any], place: str = "recipe") -> Recipe:
                     f"{where}: a second {stage} is called {name!r}; give it a name of its own (name = ...)"
                 )
             if stage == "source":
-                recipe.quotas[name] = check(spec.pop("quota", 100), int, {"low": 1}, f"{where}.quota")
+                recipe.quotas[name] = checked(spec.pop("quota", 100), f"{where}.quota")
             if stage == "ranker":
                 recipe.keeps[name] = check(spec.pop("keep", 0), int, {"low": 0}, f"{where}.keep")
             budget, on_error = limit(spec, stage, where)
@@ -220,6 +233,8 @@ def _given(recipe: Recipe, place: str) -> None:
         raise ConfigError(f"{place}: no [[ranker]] and no [[source]]: nothing gives the impressions a score")
     if recipe.pipeline.guard == "fallback":
         raise ConfigError(f"{place}: pipeline.guard: 'fallback' needs candidates that sources found; choices: warn")
+    if recipe.pipeline.merge != "interleave":
+        raise ConfigError(f"{place}: pipeline.merge: {recipe.pipeline.merge!r}: nothing is merged {why}")
     if recipe.timeline.split == "last":
         raise ConfigError(
             f"{place}: timeline.split: 'last' has no window, which pipeline.candidates = 'impressions' needs"

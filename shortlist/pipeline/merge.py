@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
+from shortlist.core import rows
 from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.contracts import Hits, Pairs
 from shortlist.core.rows import offsets_of
@@ -32,6 +33,13 @@ def merge(batch: Batch, names: Sequence[str], hits: Sequence[Hits], pool: int, s
         columns[f"score_{name}"], columns[f"rank_{name}"], columns[f"pct_{name}"] = score[s], rank[s], pct[s]
     columns["sources"], columns["best_rank"] = found_by, best
     return Batch(batch.req, merged.offsets, columns)
+
+
+def best(union: Batch, chance: Array, pool: int) -> Batch:
+    """The pool of every request: of all that the sources found, the at most `pool` items with the largest chance (ties by item code),
+    best first. New column, float32: `chance`."""
+    chosen = rows.top(union, chance, pool)
+    return union.take(chosen).with_columns({"chance": chance[chosen]})
 
 
 def given(batch: Batch, names: Sequence[str], hits: Sequence[Hits]) -> Batch:

@@ -13,13 +13,17 @@ import numpy as np
 
 from shortlist.core import rows
 from shortlist.core.batch import Array, Batch, Columns
+from shortlist.core.component import learned
 from shortlist.core.contracts import FitContext, Fold, Hits, Mask
 from shortlist.core.errors import ConfigError
 from shortlist.core.rng import rng
 from shortlist.core.units import iso
+from shortlist.pipeline.calibrated import Calibrated
 from shortlist.pipeline.config import Recipe
+from shortlist.pipeline.learned import Learned
 from shortlist.pipeline.limits import Limit, of
-from shortlist.pipeline.merge import given, merge
+from shortlist.pipeline.merge import best, given, merge
+from shortlist.pipeline.quota import Quota, search, segments
 from shortlist.pipeline.trace import Trace
 from shortlist.state.form import Form
 from shortlist.state.state import State
@@ -46,14 +50,18 @@ def plainly(place: str, call: Callable[[], Made]) -> Made | None:
     return call()
 
 
+MERGES: dict[str, Any] = {"interleave": None, "calibrated": Calibrated, "learned": Learned}
+
+
 @dataclass
 class Pipeline:
     """The parts in order. `columns`: the candidate columns that rankers use, in order, set when a frame is first made. limits: what a service
     does when a part fails, by place.
-    given: requests come with their candidates (impressions): sources only score them, and nothing is dropped. fallback: "" = rank with the ranker; a source's name = order by that source (the guard's verdict)."""
+    given: requests come with their candidates (impressions): sources only score them, and nothing is dropped. fallback: "" = rank with the ranker; a source's name = order by that source (the guard's verdict).
+    merger: what a fitted merge has learned; None = in turns by rank. edges: history lengths at which a user becomes light, and heavy."""
 
     sources: dict[str, Any]
-    quotas: dict[str, int]
+    quotas: dict[str, Quota]
     filters: dict[str, Any] = field(default_factory=dict)
     features: dict[str, Any] = field(default_factory=dict)
     rankers: dict[str, Any] = field(default_factory=dict)
@@ -64,15 +72,19 @@ class Pipeline:
     given: bool = False
     fallback: str = ""
     columns: tuple[str, ...] = ()
+    merger: Any = None
+    edges: tuple[int, int] = (1, 20)
     limits: dict[str, Limit] = field(default_factory=dict)
     _shapes: dict[str, dict[str, Any]] = field(default_factory=dict, init=False)  # feature -> the types of its columns
 
     @classmethod
     def of(cls, recipe: Recipe) -> Pipeline:
         """The pipeline that a recipe describes, not fitted yet."""
+        merger, edges = MERGES[recipe.pipeline.merge], recipe.pipeline.segments
         return cls(
             recipe.sources, recipe.quotas, recipe.filters, recipe.features, recipe.rankers, recipe.keeps, recipe.rules,
             recipe.pipeline.pool, recipe.seed, recipe.pipeline.candidates == "impressions", limits=recipe.limits,
+            merger=None if merger is None else merger(), edges=(edges[0], edges[1]),
         )  # fmt: skip
 
     def parts(self) -> Iterator[tuple[str, Any]]:
@@ -80,6 +92,8 @@ class Pipeline:
         for stage in ("source", "filter", "feature", "ranker", "rule"):
             for name, part in getattr(self, f"{stage}s").items():
                 yield f"{stage}.{name}", part
+        if self.merger is not None:
+            yield "merge", self.merger
 
     def folds(self, ctx: FitContext) -> list[Fold]:
         """The aggregates that the parts read, equal ones once. ConfigError, with the place of the part, for a key or an event kind that
@@ -112,11 +126,14 @@ class Pipeline:
         batch = Batch({**batch.req, **context}, batch.offsets, batch.cand) if context else batch
         with timed("filters"):
             mask = self._mask(batch, state, ban, run)
+        segment = None
+        if self.merger is not None or any(isinstance(quota, dict) for quota in self.quotas.values()):
+            segment = segments(batch, state, self.edges)
         hits = []
         for name, source in self.sources.items():
             place = f"source.{name}"
             with timed(place):
-                found = run(place, partial(source.retrieve, batch, state, self.quotas[name], mask))
+                found = run(place, partial(search, source, batch, state, self.quotas[name], segment, mask))
                 hits.append(found if found is not None else _nothing(batch.n))
             if trace is not None and found is not None and hasattr(source, "plan"):
                 trace.plans[name] = source.plan(self.quotas[name], mask)
@@ -124,7 +141,7 @@ class Pipeline:
             if self.given:
                 pool = given(self._named(batch), list(self.sources), hits)
             else:
-                pool = merge(batch, list(self.sources), hits, self.pool, len(state.catalogue.items))
+                pool = self._merged(batch, hits, len(state.catalogue.items), segment, trace)
         with timed("filters"):
             dropped = self._dropped(pool, state, ban, run)
             kept = pool if dropped is None else pool.keep(dropped < 0)
@@ -132,6 +149,28 @@ class Pipeline:
             trace.pool = pool
             trace.dropped = np.full(pool.m, -1, dtype=np.int64) if dropped is None else dropped
         return kept
+
+    def _merged(
+        self, batch: Batch, hits: list[Hits], size: int, segment: Array | None, trace: Trace | None
+    ) -> Batch:  # fmt: skip
+        """One pool per request, of all that was found: in turns by rank, or the best by the fitted merge (and its `chance` as a
+        column; NaN as long as it has learned nothing)."""
+        names = list(self.sources)
+        if self.merger is None or segment is None:
+            return merge(batch, names, hits, self.pool, size)
+        union = merge(batch, names, hits, sum(found.items.shape[1] for found in hits), size)
+        evidence = self.merger.rows(union, names, segment)
+        if trace is not None:
+            trace.union, trace.evidence = union, evidence
+        if self.merges:
+            return best(union, self.merger.chance(evidence), self.pool)
+        pool = merge(batch, names, hits, self.pool, size)
+        return pool.with_columns({"chance": np.full(pool.m, np.nan, dtype=np.float32)})
+
+    @property
+    def merges(self) -> bool:
+        """Has the fitted merge, if there is one, been fitted?"""
+        return self.merger is not None and all(getattr(self.merger, name) is not None for name in learned(self.merger))
 
     def _named(self, batch: Batch) -> Batch:
         """The batch, or a ConfigError when its requests name nothing to rank."""
@@ -271,7 +310,10 @@ class Pipeline:
         return Batch(batch.req, batch.offsets, {name: batch.cand[name] for name in names})
 
     def _source_score(self, batch: Batch) -> Array:
-        """The order of one source, its own hits first, then the others by their best rank: as a score."""
+        """The order of one source, its own hits first, then the others by their best rank: as a score. Without a ranker, and with a
+        merge that has been fitted, that of the merge."""
+        if self.merges and not self.fallback:
+            return batch.cand["chance"]
         name = self.fallback or next(iter(self.sources))
         if self.given:
             return batch.cand[f"score_{name}"]

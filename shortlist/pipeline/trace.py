@@ -15,7 +15,7 @@ from shortlist.core.batch import Array, Batch
 @dataclass
 class Trace:
     """Filled by `Pipeline.recommend`. plans: how each source that has a choice searched, in words (exact or approximate, and why); pool: after the merge; dropped: (pool rows,) index of the filter that dropped the row, -1 =
-    kept; scored: survivors of filters and light rankers with every column and `score`, in no order; ranked: the same best first (of the columns all if
+    kept; union, evidence: before the cut to the pool, and what a fitted merge judged it by (None where none is fitted); scored: survivors of filters and light rankers with every column and `score`, in no order; ranked: the same best first (of the columns all if
     `whole`, else those that the rules see); answer: after the rules, at most k per request."""
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -26,6 +26,8 @@ class Trace:
     scored: Batch | None = None
     ranked: Batch | None = None
     answer: Batch | None = None
+    union: Batch | None = None
+    evidence: Array | None = None
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:

@@ -8,7 +8,6 @@ import numpy as np
 
 from shortlist.core.batch import Array, Batch
 from shortlist.core.contracts import Hits, Mask, State
-from shortlist.core.rows import offsets_of
 from shortlist.index.top import top
 
 
@@ -41,15 +40,7 @@ def shared_rows(
         if not full.size:
             full = np.empty((n, len(one)), dtype=np.float32)
         full[members] = one
-        items[members], scores[members] = top(one.reshape(1, -1), k, _only(allowed, members), floor, len(members))
+        items[members], scores[members] = top(
+            one.reshape(1, -1), k, None if allowed is None else allowed.only(members), floor, len(members)
+        )
     return Hits(items, scores, full)
-
-
-def _only(allowed: Mask | None, requests: Array) -> Mask | None:
-    """The mask of some of the requests."""
-    if allowed is None or allowed.offsets is None or allowed.items is None:
-        return allowed
-    counts = np.diff(allowed.offsets)[requests]
-    offsets = offsets_of(counts)
-    rows = np.repeat(allowed.offsets[requests] - offsets[:-1], counts) + np.arange(offsets[-1])
-    return Mask(allowed.shared, offsets, allowed.items[rows])
