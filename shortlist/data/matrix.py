@@ -47,6 +47,13 @@ def interactions(
     return sparse.csr_array(matrix.astype(np.float32))
 
 
+def worth(log: Log, users: int, items: int) -> sparse.csr_array:
+    """(users, items) float32 matrix with sorted indices: the sum of the values of the pair's events. All events have one."""
+    matrix = sparse.csr_array((log.columns["value"].astype(np.float64), (log.user, log.item)), shape=(users, items))
+    matrix.sum_duplicates()
+    return sparse.csr_array(matrix.astype(np.float32))
+
+
 def _newest(log: Log, weight: Array, users: int, items: int) -> sparse.csr_array:
     """The weight of the newest event of every (user, item) pair."""
     key = log.user.astype(np.int64) * items + log.item

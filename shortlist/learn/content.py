@@ -64,15 +64,34 @@ def matrix(
     """(listed items, terms) float64 unit rows: every category or tags column is a TF-IDF block of unit rows, the texts together
     are another, and blocks weigh alike. A row is empty where nothing is known. `*` in columns: all that are shared; in
     prose_columns: all that are prose."""
+    blocks = [text.tfidf(block) for block in _blocks(table, columns, prose_columns, grams, place)]
+    if not blocks:
+        return sparse.csr_array((table.listed, 0), dtype=np.float64)
+    return text.unit(sparse.hstack(blocks, format="csr"))
+
+
+def terms(
+    table: Table, columns: Sequence[str], prose_columns: Sequence[str] = (), grams: int = 0, place: str = ""
+) -> sparse.csr_array:
+    """(listed items, terms) float64: 1 where an item has the category, tag or word. The same term of two columns is two."""
+    blocks = _blocks(table, columns, prose_columns, grams, place)
+    if not blocks:
+        return sparse.csr_array((table.listed, 0), dtype=np.float64)
+    whole = sparse.csr_array(sparse.hstack(blocks, format="csr"), dtype=np.float64)
+    whole.data[:] = 1.0
+    return whole
+
+
+def _blocks(
+    table: Table, columns: Sequence[str], prose_columns: Sequence[str], grams: int, place: str
+) -> list[sparse.csr_array]:
+    """(listed, values) counts of every column, then of the words of all texts; those without a value left out."""
     names = shared(table) if "*" in columns else list(columns)
     written = texts(table) if "*" in prose_columns else list(prose_columns)
     blocks = [_block(table, name, place) for name in names]
     if written:
         blocks.append(text.counted(text.tokens(each, grams) for each in prose(table, written, place)))
-    blocks = [text.tfidf(block) for block in blocks if block.shape[1]]
-    if not blocks:
-        return sparse.csr_array((table.listed, 0), dtype=np.float64)
-    return text.unit(sparse.hstack(blocks, format="csr"))
+    return [block for block in blocks if block.shape[1]]
 
 
 def _block(table: Table, name: str, place: str) -> sparse.csr_array:

@@ -8,7 +8,7 @@ a target, and T distinct targets:
     precision  sum of rel(r) / k, also where fewer than k were shown
     recall     sum of rel(r) / T; with `capped`, / min(k, T)
     mrr        1 / (the first r <= k with rel(r) = 1), 0 without one
-    map        sum of rel(r) * precision@r / min(k, T)
+    map        sum of rel(r) * precision@r / min(k, T); with `whole`, / T
     ndcg       sum of rel(r) / log2(r + 1), over the same sum for r = 1 .. min(k, T)  (Jarvelin & Kekalainen 2002)
 
 These conventions decide the fourth digit; docs/metrics.md says who else uses which.
@@ -26,16 +26,23 @@ NAMES = ("ndcg", "hitrate", "mrr", "recall", "precision", "map")
 
 
 def ranking(
-    offsets: Array, items: Array, target_offsets: Array, target_items: Array, k: int, *, capped: bool = False
+    offsets: Array,
+    items: Array,
+    target_offsets: Array,
+    target_items: Array,
+    k: int,
+    *,
+    capped: bool = False,
+    whole: bool = False,
 ) -> dict[str, Array]:
     """Every metric of `NAMES` at k: (n,) float64 each, from one pass over the lists.
 
     offsets, target_offsets: (n + 1,); items, target_items: item codes. An item shown twice is judged once, where it is first
     shown; it still takes up both ranks. A negative item is an empty place, never a hit. Targets named twice are one target;
-    a negative target is something outside the catalogue: it cannot be hit and counts in T. capped: see recall above.
+    a negative target is something outside the catalogue: it cannot be hit and counts in T. capped: see recall above; whole: see map.
     DataError for a request without targets, because a mean over it would mean nothing.
     """
-    _verify(offsets, items, target_offsets, target_items, k)
+    verified(offsets, items, target_offsets, target_items, k)
     hits, first, precisions, gains, targets = _judge(
         np.ascontiguousarray(offsets, dtype=np.int64),
         np.ascontiguousarray(items, dtype=np.int64),
@@ -52,7 +59,7 @@ def ranking(
         "mrr": np.where(first > 0, 1.0 / np.maximum(first, 1), 0.0),
         "recall": hits / (reachable if capped else targets),
         "precision": hits / k,
-        "map": precisions / reachable,
+        "map": precisions / (targets if whole else reachable),
     }
 
 
@@ -79,7 +86,7 @@ def _discounts(k: int) -> Array:
     return discounts
 
 
-def _verify(offsets: Array, items: Array, target_offsets: Array, target_items: Array, k: int) -> None:
+def verified(offsets: Array, items: Array, target_offsets: Array, target_items: Array, k: int) -> None:
     """One line about whatever cannot be judged."""
     if k < 1:
         raise DataError(f"k must be at least 1, not {k}")

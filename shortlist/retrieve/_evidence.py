@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from shortlist.core.batch import Array, Batch
-from shortlist.core.contracts import State
+from shortlist.core.contracts import History, State
 
 SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
@@ -28,6 +28,22 @@ def evidence(batch: Batch, state: State, kinds: Array, last: int, decay: float =
     history = state.history(batch.user)
     offsets, items, weights = _distinct(history.offsets, history.items, history.kinds, flags(kinds), last, decay)
     return Evidence(offsets, items, weights)
+
+
+def amounts(asked: Evidence, history: History, values: bool, half_life: float = 0.0, now: Array | None = None) -> Array:
+    """(entries,) what each item of the evidence amounts to in its request's history: how many events it has, or the sum of their
+    values (none below 0, no value is 0), each event times 0.5 ** (age / half_life) as of `now` ((n,) unix seconds) when half_life > 0
+    seconds. history: only events of the kinds that the evidence was taken from.
+    """
+    n = len(asked.offsets) - 1
+    owner = np.repeat(np.arange(n, dtype=np.int64), np.diff(history.offsets))
+    wanted = np.repeat(np.arange(n, dtype=np.int64) << 32, np.diff(asked.offsets)) | asked.items
+    pairs, place = np.unique(owner << 32 | history.items, return_inverse=True)
+    worth = np.maximum(np.nan_to_num(history.values.astype(np.float64)), 0) if values else np.ones(len(owner))
+    if half_life > 0 and now is not None:
+        worth = worth * np.exp2(-np.maximum(now[owner] - history.times, 0) / half_life)
+    found: Array = np.bincount(place, worth, len(pairs))[np.searchsorted(pairs, wanted)]
+    return found
 
 
 def flags(kinds: Array) -> Array:

@@ -16,12 +16,14 @@ from shortlist.retrieve._threads import in_pieces
 
 def nearest(
     columns: sparse.csc_array, rows: sparse.csr_array, left: Array, right: Array, shrink: float, k: int,
-    progress: Callable[..., Any], title: str,
+    progress: Callable[..., Any], title: str, union: bool = False,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """CSR (indptr int64, indices int32, values float32) of the k best b != a of every item a, best first, equal ones by item
     code, by
 
-        sum over users u of columns[u, a] * rows[u, b] / (left[a] * right[b] + shrink).
+        sum over users u of columns[u, a] * rows[u, b] / (left[a] * right[b] + shrink),
+
+    or, with `union`, that sum s / (left[a] + right[b] - s + shrink): Jaccard's likeness where all weights are 1.
 
     columns, rows: (users, items) with the same entries; all weights above 0. left, right: (items,). No item x item matrix is ever
     held: memory is k partners per item.
@@ -33,7 +35,7 @@ def nearest(
     def piece(start: int, stop: int) -> tuple[Array, Array, Array]:
         found: tuple[Array, Array, Array] = _nearest(
             rows.indptr, rows.indices, rows.data, columns.indptr, columns.indices, columns.data,
-            left, right, shrink, k, start, stop,
+            left, right, shrink, k, start, stop, union,
         )  # fmt: skip
         return found
 
@@ -48,7 +50,7 @@ def nearest(
 @njit(cache=True, nogil=True)
 def _nearest(
     row_ptr: Array, row_items: Array, row_data: Array, col_ptr: Array, col_users: Array, col_data: Array,
-    left: Array, right: Array, shrink: float, k: int, start: int, stop: int,
+    left: Array, right: Array, shrink: float, k: int, start: int, stop: int, union: bool,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """Items start..stop: how many partners each has, partners, values."""
     size = len(col_ptr) - 1
@@ -76,7 +78,8 @@ def _nearest(
             b: Any = np.int64(touched[c]) if reach < size else c
             if sums[b] == 0.0:
                 continue
-            value[0] = sums[b] / (left[a] * right[b] + shrink)
+            whole = left[a] + right[b] - sums[b] if union else left[a] * right[b]
+            value[0] = sums[b] / (whole + shrink)
             sums[b] = 0.0
             # They come in no order, so one with the k-th best value may still win its tie.
             if value[0] < worst:
@@ -97,6 +100,21 @@ def _nearest(
             used += 1
         counts[a - start] = kept
     return counts, indices[:used].copy(), values[:used].copy()
+
+
+def turned(indptr: Array, indices: Array, values: Array) -> tuple[Array, Array, Array]:
+    """The same square CSR table by columns: who has each item among its partners, in item order."""
+    size = len(indptr) - 1
+    table = sparse.csr_array((values, indices, indptr), shape=(size, size)).tocsc()
+    return table.indptr.astype(np.int64), table.indices.astype(np.int32), table.data
+
+
+def largest(owners: Array, values: Array, k: int) -> Array:
+    """Positions, ascending, of the k largest values of every owner; of equal ones the first stay."""
+    order = np.lexsort((np.arange(len(owners)), -values, owners))
+    ranked = owners[order]
+    found: Array = np.sort(order[np.arange(len(order)) - np.searchsorted(ranked, ranked) < k])
+    return found
 
 
 @njit(cache=True, nogil=True)

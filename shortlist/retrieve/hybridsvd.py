@@ -20,18 +20,21 @@ from shortlist.retrieve._inner import Inner
 
 @dataclass
 class Hybridsvd(Inner):
-    """With R the binary user x item matrix (columns times norm ^ (scale - 1)) and S = (1 - weight) I + weight F F' the similarity of
-    items, F their attributes as unit rows: R S^(1/2) = U diag(s) W', cut to d. A request's scores are x S^(1/2) W W' S^(-1/2), x its
-    history (eq. 7 and 8 of the paper, for any root of S). weight 0 is PureSVD.
+    """With R the binary user x item matrix (columns times norm ^ (scale - 1)) and S = (1 - weight) I + weight C the likeness of items,
+    C of 1 on its diagonal, and S = L L': R L = U diag(s) W', cut to d. A request's scores are x L W W' L^-1, x its history (eq. 7
+    and 8 of the paper). weight 0 is PureSVD. `likeness`, C of two items: cosine: of their attributes, weighted by TF-IDF, a column
+    of attributes as much as another. common: how many values of the columns both have / the most that an item has.
 
     An item without an event, but with attributes, is scored by the mean of the vectors of the items like it, weighted by likeness, so it
-    can be found. The root is made from the `rank` strongest directions of F and never takes items x items memory. NaN in `full` for
+    can be found. L is made from the `rank` strongest directions of the attributes; where that is fewer than there are, it never takes
+    items x items memory. NaN in `full` for
     items with neither, and everywhere for a request without an item that has a vector.
     """
 
     d: int = param(64, "singular vectors kept", low=1, high=1024)
     scale: float = param(1.0, "power of the popularity that is left in the columns: 1 = all, 0 = none", low=-2, high=2)
     weight: float = param(0.3, "share of the attributes in the similarity of items", low=0, high=0.99)
+    likeness: str = param("cosine", "how like two items are by their attributes", options=("cosine", "common"))
     by: list[str] = param(["*"], "item category or tags columns; * = all whose values repeat")
     text: list[str] = param([], "item columns of text; * = all that are prose")
     grams: int = param(0, "length of character n-grams of the text; 0 = words", low=0, high=8)
@@ -52,12 +55,15 @@ class Hybridsvd(Inner):
         matrix = interactions(*compact(log), size)
         events = np.bincount(matrix.indices, minlength=size)
         matrix.data = np.sqrt(events)[matrix.indices] ** (self.scale - 1.0)
-        known = content.matrix(table, self.by, self.text, self.grams, ctx.place or "hybridsvd")
-        root = Root.of(known, size, self.weight, self.rank)
+        place = ctx.place or "hybridsvd"
+        known = content.matrix(table, self.by, self.text, self.grams, place)
+        common = self.likeness == "common"
+        terms = content.terms(table, self.by, self.text, self.grams, place) if common else known
+        root = Root.of(terms, size, self.weight, self.rank)
         forth, back = matrix.astype(np.float64), matrix.T.tocsr().astype(np.float64)
-        vectors, _ = svd.of_gram(lambda x: root.times(back @ (forth @ root.times(x))), size, self.d, ctx.seed)
+        vectors, _ = svd.of_gram(lambda x: root.back(back @ (forth @ root.times(x))), size, self.d, ctx.seed)
         something = np.flatnonzero((events > 0) | root.filled)
-        asks, scored = root.times(vectors), root.times(vectors, inverse=True)
+        asks, scored = root.times(vectors), root.inverse_back(vectors)
         new = np.flatnonzero((events == 0) & root.filled)
         scored[new] = likened(known, scored, events > 0)[new]
         self.asks = svd.spread(asks[something], something, size)
@@ -90,10 +96,10 @@ def likened(rows: sparse.csr_array, vectors: Array, known: Array) -> Array:
 
 @dataclass(frozen=True)
 class Root:
-    """The symmetric root of S = (1 - weight) I + weight F F' as plain + directions diag(extra) directions'; of 1 where an item has no
-    attributes, which keeps the diagonal of S at 1."""
+    """L with L L' = S = D + G G', D diagonal: diag(plain) (I + directions diag(extra) directions'), the right factor being the symmetric
+    root of I + D^(-1/2) G G' D^(-1/2)."""
 
-    plain: Array  # (items,)
+    plain: Array  # (items,) D^(1/2)
     directions: Array  # (items, r) orthonormal
     extra: Array  # (r,)
     extra_inverse: Array  # (r,)
@@ -101,20 +107,46 @@ class Root:
 
     @classmethod
     def of(cls, rows: sparse.csr_array, size: int, weight: float, rank: int) -> Root:
-        """rows: (listed, terms) unit rows; items beyond them have none."""
-        filled = np.zeros(size, dtype=bool)
-        filled[: rows.shape[0]] = np.diff(rows.indptr) > 0
-        right, values = svd.truncated(rows, rank)
-        directions = np.zeros((size, len(values)))
-        directions[: rows.shape[0]] = (rows @ right) / values
-        plain = np.where(filled, np.sqrt(1 - weight), 1.0)
-        whole = np.sqrt(1 - weight + weight * values**2)
-        base = np.sqrt(1 - weight)
-        return cls(plain, directions, whole - base, 1 / whole - 1 / base, filled)
+        """Of S = (1 - weight) I + weight C, C = rows rows' / the longest row's square with 1 on its diagonal.
 
-    def times(self, x: Array, inverse: bool = False) -> Array:
-        """The root, or its inverse, times (items,) or (items, k)."""
-        plain, extra = (1 / self.plain, self.extra_inverse) if inverse else (self.plain, self.extra)
-        if x.ndim == 1:
-            return np.asarray(plain * x + self.directions @ (extra * (self.directions.T @ x)))
-        return np.asarray(plain[:, None] * x + self.directions @ (extra[:, None] * (self.directions.T @ x)))
+        rows: (listed, terms) unit rows, or rows of 1; items beyond them have none."""
+        listed = rows.shape[0]
+        filled, length = np.zeros(size, dtype=bool), np.zeros(size)
+        filled[:listed] = np.diff(rows.indptr) > 0
+        length[:listed] = np.asarray(rows.power(2).sum(axis=1)).ravel()
+        longest = length.max(initial=0) or 1.0
+        plain = np.sqrt(1 - weight * length / longest)
+        scaled = sparse.csr_array(rows.multiply((np.sqrt(weight / longest) / plain[:listed])[:, None]))
+        left, values = _left(scaled, rank)
+        directions = np.zeros((size, len(values)))
+        directions[:listed] = left
+        whole = np.sqrt(1 + values**2)
+        return cls(plain, directions, whole - 1, 1 / whole - 1, filled)
+
+    def times(self, x: Array) -> Array:
+        """L times (items,) or (items, k)."""
+        return _rows(self._core(x, self.extra), self.plain)
+
+    def back(self, x: Array) -> Array:
+        """L' times the same."""
+        return self._core(_rows(x, self.plain), self.extra)
+
+    def inverse_back(self, x: Array) -> Array:
+        """The inverse of L' times the same."""
+        return _rows(self._core(x, self.extra_inverse), 1 / self.plain)
+
+    def _core(self, x: Array, extra: Array) -> Array:
+        return np.asarray(x + self.directions @ _rows(self.directions.T @ x, extra))
+
+
+def _rows(x: Array, scale: Array) -> Array:
+    """(rows,) or (rows, k), each row times its scale."""
+    return np.asarray(scale * x if x.ndim == 1 else scale[:, None] * x)
+
+
+def _left(rows: sparse.csr_array, rank: int) -> tuple[Array, Array]:
+    """(rows, r) left singular vectors of the r <= rank largest singular values, and those; by the shorter side."""
+    if rows.shape[0] < rows.shape[1]:
+        return svd.truncated(sparse.csr_array(rows.T), rank)
+    right, values = svd.truncated(rows, rank)
+    return (rows @ right) / values, values

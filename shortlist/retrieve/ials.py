@@ -13,9 +13,9 @@ from shortlist.core.component import fitted, param
 from shortlist.core.contracts import FitContext, Hits, Mask, State
 from shortlist.core.rng import rng
 from shortlist.data.log import Log
-from shortlist.data.matrix import dense, interactions
+from shortlist.data.matrix import dense, interactions, worth
 from shortlist.learn import als
-from shortlist.retrieve._evidence import Evidence, evidence
+from shortlist.retrieve._evidence import Evidence, amounts, evidence
 from shortlist.retrieve._inner import Inner
 
 
@@ -80,11 +80,8 @@ class Ials(Inner):
 
     def _weighed(self, log: Log, users: int, items: int) -> sparse.csr_array:
         """The matrix of pairs with their weights."""
-        matrix = interactions(log, users, items, counts=self.weigh == "count")
-        if self.weigh == "value":
-            amounts = sparse.csr_array((log.columns["value"], (log.user, log.item)), shape=(users, items))
-            amounts.sum_duplicates()  # the same pairs in the same order as in `matrix`
-            matrix.data = amounts.data
+        by_value = self.weigh == "value"
+        matrix = worth(log, users, items) if by_value else interactions(log, users, items, counts=self.weigh == "count")
         matrix.data = als.confidence(matrix.data, self.alpha, self.eps if self.weigh else 0.0)
         return matrix
 
@@ -102,16 +99,7 @@ class Ials(Inner):
         """What the items of the histories weigh, as the fit weighed them."""
         if not self.weigh:
             return asked.weights * np.float32(self.alpha)
-        weights: Array = asked.weights * als.confidence(self._amounts(asked, batch, state), self.alpha, self.eps)
-        return weights
-
-    def _amounts(self, asked: Evidence, batch: Batch, state: State) -> Array:
-        """(entries,) how often, or for how much, each item of the evidence is in its request's history."""
         history = state.history(batch.user).of_kinds(self.kinds)
-        met = np.repeat(np.arange(batch.n) << 32, np.diff(history.offsets)) | history.items
-        wanted = np.repeat(np.arange(batch.n) << 32, np.diff(asked.offsets)) | asked.items
-        pairs, place = np.unique(met, return_inverse=True)
-        worth = np.maximum(np.nan_to_num(history.values), 0) if self.weigh == "value" else None
-        sums = np.bincount(place, worth, len(pairs))
-        found: Array = sums[np.searchsorted(pairs, wanted)]
-        return found
+        found = amounts(asked, history, self.weigh == "value")
+        weights: Array = asked.weights * als.confidence(found, self.alpha, self.eps)
+        return weights

@@ -14,7 +14,7 @@ from shortlist.core.contracts import FitContext, Hits, Mask, Source, State
 from shortlist.data.log import Log
 from shortlist.data.matrix import compact, interactions
 from shortlist.retrieve._evidence import evidence
-from shortlist.retrieve._nearest import nearest
+from shortlist.retrieve._nearest import largest, nearest
 from shortlist.retrieve._sums import hits
 
 
@@ -24,7 +24,8 @@ class Rp3beta(Source):
 
         W[a, b] = sum over u of (1 / users of a) ^ alpha * (1 / items of u) ^ alpha / (users of b) ^ beta,
 
-    a != b, the best `k` per item kept. Only users and items of the log are on the way. A request's scores are the weighted sum of
+    a != b, the best `k` per item kept; with `normalise` the rows of W then sum to 1, so that all items of the history say as much; with
+    `keep = "both"` an item then keeps the k of the history that reach it best, which holds back what everything leads to. Only users and items of the log are on the way. A request's scores are the weighted sum of
     the rows of W of its history: the first step, from the user to the items of the history, is `decay`. Items that the walk does
     not reach are not returned; in `full` they are 0.
     """
@@ -34,6 +35,8 @@ class Rp3beta(Source):
         1.0, "power of the step probabilities: above 1 heavy users and popular items of the history say less", low=0
     )
     beta: float = param(0.6, "power of the popularity that a score is divided by; 0 = P3alpha", low=0)
+    normalise: bool = param(False, "rows of W sum to 1")
+    keep: str = param("history", "whose k partners are kept", options=("history", "both"))
     last: int = param(0, "newest distinct items of the history that are looked at; 0 = all that are kept", low=0)
     decay: float = param(1.0, "weight of each older item of the history against the one after it", low=0, high=1)
     event: tuple[str, ...] = param((), "event kinds learned from and looked at; the positive kinds when empty")
@@ -55,6 +58,14 @@ class Rp3beta(Source):
         self.indptr, self.indices, self.values = nearest(
             matrix.tocsc(), walk, popularity**self.alpha, popularity**self.beta, 0.0, self.k, ctx.progress, "rp3beta"
         )
+        if self.normalise:
+            row = np.repeat(np.arange(size), np.diff(self.indptr))
+            self.values = np.asarray(self.values / np.bincount(row, self.values, size)[row], dtype=np.float32)
+        if self.keep == "both":
+            kept = largest(self.indices, self.values, self.k)
+            row = np.repeat(np.arange(size), np.diff(self.indptr))[kept]
+            self.indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=size))]).astype(np.int64)
+            self.indices, self.values = self.indices[kept], self.values[kept]
 
     def retrieve(self, batch: Batch, state: State, k: int, allowed: Mask | None) -> Hits:
         """See Source."""

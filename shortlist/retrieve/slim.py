@@ -15,7 +15,7 @@ from shortlist.core.errors import ConfigError
 from shortlist.data.log import Log
 from shortlist.data.matrix import compact, interactions
 from shortlist.retrieve._evidence import evidence
-from shortlist.retrieve._nearest import doubled
+from shortlist.retrieve._nearest import doubled, largest
 from shortlist.retrieve._sums import hits
 from shortlist.retrieve._threads import in_pieces
 
@@ -28,7 +28,7 @@ class Slim(Source):
 
     X the binary user x item matrix, by coordinate descent on its Gram matrix. A request's scores are the weighted sum of the rows
     of W of its history. Only items that share a user with b may speak for it, and only the `neighbours` nearest of them by
-    cosine where that is not 0 (fsSLIM, section 4.2.4). Items that nothing in the history speaks for are not returned; in `full`
+    cosine where that is not 0 (fsSLIM, section 4.2.4). Of an item's weights the `k` largest are kept. Items that nothing in the history speaks for are not returned; in `full`
     they are 0.
     """
 
@@ -36,6 +36,7 @@ class Slim(Source):
     l2: float = param(200.0, "L2 penalty, in users: higher = smaller weights", low=1e-6)
     positive: bool = param(True, "no weight below 0")
     neighbours: int = param(0, "items that may speak for an item; 0 = all that share a user with it", low=0)
+    k: int = param(0, "weights kept per item, the largest; 0 = all", low=0)
     sweeps: int = param(100, "passes over the weights of an item, at most", low=1)
     tolerance: float = param(1e-4, "the largest change of a weight in a pass that ends it", low=1e-9)
     last: int = param(0, "newest distinct items of the history that are looked at; 0 = all that are kept", low=0)
@@ -62,6 +63,9 @@ class Slim(Source):
 
         pieces = in_pieces(solve, np.diff(gram[0]).astype(np.float64) ** 1.5, ctx.progress, "slim")
         targets, sources, weights = (_joined([piece[i] for piece in pieces]) for i in range(3))
+        if self.k:
+            keep = largest(targets, weights, self.k)
+            targets, sources, weights = targets[keep], sources[keep], weights[keep]
         table = sparse.csr_array((weights.astype(np.float32), (sources, targets)), shape=(size, size))
         self.indptr = table.indptr.astype(np.int64)
         self.indices = table.indices.astype(np.int32)

@@ -83,6 +83,11 @@ class TestItemknnBm25(PersonalSourceSuite):
         return Itemknn(weighting="bm25", k=20, shrink=0.0)
 
 
+class TestSar(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Itemknn(weighting="jaccard", half_life="1d", keep="candidate", k=15, shrink=0.0)
+
+
 class TestCooccurrence(PersonalSourceSuite):
     def part(self) -> Any:
         return Cooccurrence(half_life="3d", within="12h")
@@ -121,6 +126,11 @@ class TestRp3beta(PersonalSourceSuite):
 class TestP3alpha(PersonalSourceSuite):
     def part(self) -> Any:
         return Rp3beta(alpha=1.5, beta=0.0)
+
+
+class TestRp3betaBothWays(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Rp3beta(k=20, normalise=True, keep="both")
 
 
 class TestNewest(SourceSuite):
@@ -176,6 +186,21 @@ class TestPuresvdOnShards(PersonalSourceSuite):
 class TestIalsOnLists(PersonalSourceSuite):
     def part(self) -> Any:
         return Ials(d=8, epochs=5, search="ivf")
+
+
+class TestPuresvdWorth(PersonalSourceSuite):
+    skip: ClassVar[dict[str, str]] = {
+        "test_finds_what_was_withheld": "the toy's clicks carry no values",
+        "test_an_event_changes_the_next_answer": "its click carries no value",
+    }
+
+    def part(self) -> Any:
+        return Puresvd(d=6, weigh="value", event=("click", "purchase"))
+
+
+class TestHybridsvdCommon(PersonalSourceSuite):
+    def part(self) -> Any:
+        return Hybridsvd(d=6, likeness="common", scale=0.6)
 
 
 class TestHybridsvd(PersonalSourceSuite):

@@ -20,11 +20,12 @@ def ragged(rows: Lists) -> tuple[Array, Array]:
     return offsets_of(counts), np.array([item for row in rows for item in row], dtype=np.int32)
 
 
-def measure(shown: Lists, targets: Lists, k: int, capped: bool = False) -> dict[str, list[float]]:
-    return {name: list(v) for name, v in ranking(*ragged(shown), *ragged(targets), k, capped=capped).items()}
+def measure(shown: Lists, targets: Lists, k: int, capped: bool = False, whole: bool = False) -> dict[str, list[float]]:
+    found = ranking(*ragged(shown), *ragged(targets), k, capped=capped, whole=whole)
+    return {name: list(v) for name, v in found.items()}
 
 
-def slow(shown: list[int], targets: list[int], k: int, capped: bool) -> dict[str, float]:
+def slow(shown: list[int], targets: list[int], k: int, capped: bool, whole: bool) -> dict[str, float]:
     """One request, straight from the definitions."""
     wanted = {item for item in targets if item >= 0}
     size = len(wanted) + sum(item < 0 for item in targets)
@@ -41,7 +42,7 @@ def slow(shown: list[int], targets: list[int], k: int, capped: bool) -> dict[str
         "mrr": 1 / relevant[0] if relevant else 0.0,
         "recall": len(relevant) / (min(k, size) if capped else size),
         "precision": len(relevant) / k,
-        "map": precision_at_hits / min(k, size),
+        "map": precision_at_hits / (size if whole else min(k, size)),
     }
 
 
@@ -51,13 +52,13 @@ request_lists = st.tuples(
 
 
 @settings(deadline=None)  # the first example compiles
-@given(st.lists(request_lists, min_size=1, max_size=6), st.integers(1, 15), st.booleans())
-def test_equals_the_definitions(requests: list[tuple[list[int], list[int]]], k: int, capped: bool) -> None:
+@given(st.lists(request_lists, min_size=1, max_size=6), st.integers(1, 15), st.booleans(), st.booleans())
+def test_equals_the_definitions(requests: list[tuple[list[int], list[int]]], k: int, capped: bool, whole: bool) -> None:
     shown, targets = [list(row) for row, _ in requests], [list(row) for _, row in requests]
-    fast = measure(shown, targets, k, capped)
+    fast = measure(shown, targets, k, capped, whole)
     assert set(fast) == set(NAMES)
     for i in range(len(requests)):
-        for name, value in slow(shown[i], targets[i], k, capped).items():
+        for name, value in slow(shown[i], targets[i], k, capped, whole).items():
             assert fast[name][i] == pytest.approx(value, abs=1e-12)
             assert 0.0 <= fast[name][i] <= 1.0 + 1e-12
 
@@ -89,6 +90,7 @@ def test_the_cut_limits_the_ideal_and_the_average_precision() -> None:
     got = measure([[0, 1, 8, 9]], [[0, 1, 2, 3]], 2)
     assert (got["ndcg"], got["map"], got["recall"]) == ([1.0], [1.0], [0.5])
     assert measure([[0, 1, 8, 9]], [[0, 1, 2, 3]], 2, capped=True)["recall"] == [1.0]
+    assert measure([[0, 1, 8, 9]], [[0, 1, 2, 3]], 2, whole=True)["map"] == [0.5]
 
 
 def test_short_empty_and_padded_lists() -> None:

@@ -3,22 +3,42 @@
 import numpy as np
 import pytest
 
+from shortlist.core.batch import Array
 from shortlist.learn import content
 from shortlist.retrieve.hybridsvd import Hybridsvd, Root
 from shortlist.retrieve.puresvd import Puresvd
 from tests.retrieve import slow
 
 
+def similarity(likeness: str, weight: float) -> Array:
+    """(items, items) S by the definition."""
+    table = slow.small().catalogue.items
+    attributes = content.matrix(table, ["*"]).toarray()
+    assert attributes.shape[1] > 10  # categories and tags
+    alike = attributes @ attributes.T
+    if likeness == "common":
+        having = [
+            {(name, int(code)) for name in ("category", "tags") for code in table.tags(name, np.array([item]))[1]}
+            for item in range(len(alike))
+        ]
+        alike = np.array([[len(a & b) for b in having] for a in having], dtype=np.float64)
+        alike /= alike.max()
+        assert len(set(np.diag(alike))) > 1
+        np.fill_diagonal(alike, 1.0)
+    return np.asarray((1 - weight) * np.eye(len(alike)) + weight * alike)
+
+
 @pytest.mark.parametrize(("weight", "scale"), [(0.5, 1.0), (0.2, 0.5)])
-def test_scores(weight: float, scale: float) -> None:
+@pytest.mark.parametrize("likeness", ["cosine", "common"])
+def test_scores(weight: float, scale: float, likeness: str) -> None:
     """Any root of the similarity gives the same scores."""
-    part = Hybridsvd(d=5, weight=weight, scale=scale)
+    by = ["*"] if likeness == "cosine" else ["category", "tags"]
+    part = Hybridsvd(d=5, weight=weight, scale=scale, likeness=likeness, by=by)
     state = slow.ready(part)
     x = slow.clicked()
     events = x.sum(axis=0)
-    attributes = content.matrix(slow.small().catalogue.items, ["*"]).toarray()
-    assert attributes.shape[1] > 10  # categories and tags
-    s = (1 - weight) * np.eye(len(events)) + weight * attributes @ attributes.T
+    attributes = content.matrix(slow.small().catalogue.items, part.by).toarray()
+    s = similarity(likeness, weight)
     np.testing.assert_allclose(np.diag(s), 1.0)
     root = np.linalg.cholesky(s)
     scaled = x * np.sqrt(events) ** np.where(events > 0, scale - 1, 0)
@@ -50,7 +70,7 @@ def test_without_attributes_it_is_puresvd() -> None:
 
 
 def test_the_root_is_one() -> None:
-    """Applied twice it is the similarity; undone it is nothing; items without attributes are like themselves only."""
+    """With its transpose it is the similarity; undone it is nothing; items without attributes are like themselves only."""
     rows = content.matrix(slow.small().catalogue.items, ["category"])
     rows.data[rows.indptr[3] : rows.indptr[4]] = 0.0
     rows.eliminate_zeros()
@@ -60,5 +80,6 @@ def test_the_root_is_one() -> None:
     wide[:-2] = rows.toarray()
     s = 0.6 * np.eye(size) + 0.4 * wide @ wide.T
     s[[3, -2, -1], [3, -2, -1]] = 1.0
-    np.testing.assert_allclose(root.times(root.times(np.eye(size))), s, atol=1e-9)
-    np.testing.assert_allclose(root.times(root.times(np.eye(size)), inverse=True), np.eye(size), atol=1e-9)
+    np.testing.assert_allclose(root.times(root.back(np.eye(size))), s, atol=1e-9)
+    np.testing.assert_allclose(root.inverse_back(root.back(np.eye(size))), np.eye(size), atol=1e-9)
+    np.testing.assert_allclose(root.times(np.ones(size)), root.times(np.eye(size)).sum(axis=1), atol=1e-9)

@@ -6,10 +6,11 @@ import pytest
 from shortlist.core.batch import Array
 from shortlist.data.log import Log
 from shortlist.retrieve.itemknn import Itemknn, newest
+from shortlist.testing.toy import alone
 from tests.retrieve import slow
 
 
-def similarity(weighting: str, shrink: float) -> Array:
+def similarity(weighting: str, shrink: float, idf: str = "smooth") -> Array:
     """(items, items) by the definition, in plain steps."""
     world = slow.small()
     counts = np.zeros((len(world.catalogue.users), len(world.catalogue.items)))
@@ -19,7 +20,8 @@ def similarity(weighting: str, shrink: float) -> Array:
     met = binary.any(axis=0).sum()
     weight = np.zeros_like(counts)
     for user, item in zip(*np.nonzero(binary), strict=True):
-        rarity = np.log(1 + met / binary[user].sum())
+        many = binary[user].sum()
+        rarity = np.log(1 + met / many) if idf == "smooth" else max(np.log(met / (1 + many)), 1e-6)
         length = 0.25 + 0.75 * binary[:, item].sum() / (binary.sum() / met)
         f = counts[user, item]
         weight[user, item] = {
@@ -65,3 +67,52 @@ def test_the_cap_keeps_the_newest_events_of_each_user() -> None:
     assert newest(log, 2).item.tolist() == [1, 2, 3, 4]
     assert newest(log, 1).item.tolist() == [3, 4]
     assert newest(log, 0) is log
+
+
+@pytest.mark.parametrize("weighting", ["tfidf", "bm25"])
+def test_plain_idf(weighting: str) -> None:
+    part = Itemknn(weighting=weighting, idf="plain", shrink=2.0, k=1000, cap=0)
+    state = slow.ready(part)
+    near = similarity(weighting, 2.0, "plain")
+    batch = slow.small().requests(15)
+    got = slow.full_rows(part, state, batch)
+    for i, user in enumerate(batch.user.tolist()):
+        np.testing.assert_allclose(got[i], near[slow.recent(user)].sum(axis=0), rtol=1e-4, atol=1e-6)
+
+
+def test_the_candidate_keeps_its_neighbours() -> None:
+    part = Itemknn(k=4, shrink=1.0, keep="candidate", cap=0)
+    state = slow.ready(part)
+    near = similarity("cosine", 1.0)
+    for column in near.T:
+        column[np.argsort(-column, kind="stable")[4:]] = 0
+    assert (near > 0).sum(axis=1).max() > 4
+    batch = slow.small().requests(15)
+    got = slow.full_rows(part, state, batch)
+    for i, user in enumerate(batch.user.tolist()):
+        np.testing.assert_allclose(got[i], near[slow.recent(user)].sum(axis=0), rtol=1e-4, atol=1e-6)
+
+
+def test_sar() -> None:
+    """Jaccard's likeness, and histories of decayed values: SAR, in plain loops over the events."""
+    world = slow.small()
+    values = np.random.default_rng(3).integers(0, 6, len(world.log)).astype(np.float32)
+    values[::7] = np.nan
+    rated = alone(world, Log({**world.log.columns, "value": values}), world.ctx.now)
+    part = Itemknn(weighting="jaccard", shrink=0.0, k=1000, weigh="value", half_life="12h", cap=0)
+    state = slow.ready(part, rated)
+    who = [set(np.flatnonzero(column)) for column in slow.clicked().T]
+    near = np.array([[len(a & b) / max(len(a | b), 1) for b in who] for a in who])
+    np.fill_diagonal(near, 0.0)
+    batch = world.requests(15)
+    got = slow.full_rows(part, state, batch)
+    clicks = np.flatnonzero(world.log.kind == world.catalogue.kinds.code("click"))
+    now = max(world.ctx.now, state.now)
+    for i, user in enumerate(batch.user.tolist()):
+        wanted = np.zeros(len(near))
+        for event in clicks:
+            if world.log.user[event] == user and values[event] > 0:
+                age = (now - int(world.log.time[event])) / 43_200
+                wanted += float(values[event]) * 0.5**age * near[world.log.item[event]]
+        np.testing.assert_allclose(got[i], wanted, rtol=1e-3, atol=1e-6)
+    assert (got > 0).any(axis=1).sum() > 10

@@ -54,3 +54,22 @@ def test_the_best_are_kept() -> None:
         row = slice(part.indptr[a], part.indptr[a + 1])
         np.testing.assert_allclose(part.values[row], np.sort(table[a][table[a] > 0])[::-1][:5], rtol=1e-4)
     assert np.diff(part.indptr).max() == 5
+
+
+def test_rows_of_one_and_the_best_both_ways() -> None:
+    """Each item's k best partners, made to sum to 1, and of these the k that reach a partner best."""
+    k = 6
+    part = Rp3beta(alpha=0.9, beta=0.4, k=k, normalise=True, keep="both")
+    state = slow.ready(part)
+    table = walked(0.9, 0.4)
+    for row in table:
+        row[np.argsort(-row, kind="stable")[k:]] = 0
+        row /= row.sum() or 1.0
+    for column in table.T:
+        column[np.argsort(-column, kind="stable")[k:]] = 0
+    assert (table > 0).sum(axis=1).min(initial=k, where=table.any(axis=1)) < k
+    batch = slow.small().requests(15)
+    got = slow.full_rows(part, state, batch)
+    for i, user in enumerate(batch.user.tolist()):
+        wanted = table[slow.recent(user)].sum(axis=0)
+        np.testing.assert_allclose(got[i], wanted, rtol=1e-4, atol=1e-7)

@@ -91,3 +91,21 @@ def test_too_little_memory_is_one_line() -> None:
     part = Slim(memory_mb=0)
     with pytest.raises(ConfigError, match="slim: the items that share users need more than memory_mb"):
         slow.ready(part)
+
+
+def test_the_largest_weights_are_kept() -> None:
+    whole, cut = Slim(l1=0.5, l2=3.0), Slim(l1=0.5, l2=3.0, k=3)
+    tables = []
+    for part in (whole, cut):
+        slow.ready(part)
+        size = len(part.indptr) - 1
+        table = np.zeros((size, size))
+        for item in range(size):
+            row = slice(part.indptr[item], part.indptr[item + 1])
+            table[item, part.indices[row]] = part.values[row]
+        tables.append(table)
+    for target in range(len(tables[0])):
+        column = tables[0][:, target]
+        column[np.argsort(-column, kind="stable")[3:]] = 0
+    assert (tables[0] > 0).sum() > 100
+    np.testing.assert_array_equal(tables[1], tables[0])
