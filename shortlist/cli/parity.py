@@ -9,16 +9,28 @@ from shortlist.cli.options import Bundle, Json
 from shortlist.cli.output import as_json, say, table
 from shortlist.cli.progress import Watch
 from shortlist.serve.parity import Parity, parity
+from shortlist.serve.parity_log import parity_log
 
 
 def run(
     bundle: Bundle,
-    log: Annotated[Path, typer.Option("--log", help="The folder that the engine recorded into (`Engine.record`).")],
+    log: Annotated[
+        str,
+        typer.Option(
+            "--log", help="The log of a service (sqlite:PATH or redis://...), or a folder that `Engine.record` wrote."
+        ),
+    ],
+    most: Annotated[
+        int, typer.Option("--most", help="Of a service's log, compare so many answers, evenly spread; 0 = all.", min=0)
+    ] = 0,
     json: Json = False,
 ) -> None:
     """Exit code 0 when nothing differs, 1 when something does."""
     with Watch() as progress:
-        found = parity(bundle, log, progress)
+        if log.partition(":")[0] in ("sqlite", "redis", "rediss", "unix"):
+            found = parity_log(bundle, log, progress, most)
+        else:
+            found = parity(bundle, Path(log), progress)
     if json:
         as_json(found.json())
     else:
@@ -44,6 +56,8 @@ def show(found: Parity) -> None:
         say(
             f"rows recorded but not recomputed: {found.missing_rows:,}; recomputed but not recorded: {found.extra_rows:,}"
         )
+    for why, count in found.left_out.items():
+        say(f"not compared: {count:,} answers {why}")
     for line in found.example_rows[:5]:
         say(f"- {line}")
     say(

@@ -69,6 +69,9 @@ def run(
         ),
     ] = 0,
     admin_host: Annotated[str, typer.Option("--admin-host", help="The address it listens on.")] = "127.0.0.1",
+    snapshot: Annotated[
+        float, typer.Option("--snapshot", help="Seconds between snapshots, so that a restart is quick.", min=0.1)
+    ] = 30.0,
     json: Json = False,
 ) -> None:
     """Runs until it is stopped (SIGTERM or Ctrl-C); what was acknowledged is there at the next start."""
@@ -84,7 +87,7 @@ def run(
         check(Path(path), manifest(Path(path)))  # once, here: the workers need not hash the files again
     settings = Settings(
         surfaces, log, host, port, workers, "" if folder is None else str(folder), clock, waiting, patience, body,
-        keys="" if keys is None else str(keys.absolute()),
+        snapshot=snapshot, keys="" if keys is None else str(keys.absolute()),
         verify=False, after=dict.fromkeys(surfaces, after),
     )  # fmt: skip
     if experiments is not None:

@@ -56,6 +56,7 @@ class Table:
     columns: dict[str, Column] = field(default_factory=dict)
     listed: int = 0
     version: int = 0  # goes up with every change of a column: who keeps columns in another layout must look
+    _touched: set[int] = field(default_factory=set)
     gone: Array | None = None  # (capacity,) bool: deleted while serving, not to be shown; None where nothing is
 
     def __len__(self) -> int:
@@ -109,6 +110,29 @@ class Table:
             self.gone = np.concatenate([self.gone, np.zeros(2 * code + 2 - len(self.gone), dtype=bool)])
         self.gone[code] = gone
         self.version += 1
+
+    def forget(self, code: int) -> None:
+        """Who a row was, and what was known of it, is no longer there."""
+        self.ids.forget(code)
+        for column in self.columns.values():
+            if column.kind == "tags":
+                assert column.codes is not None
+                start, stop = int(column.values[code]), int(column.values[code + 1])
+                column.codes = np.delete(column.codes, slice(start, stop))
+                column.values = np.concatenate([column.values[: code + 1], column.values[code + 1 :] - (stop - start)])
+            else:
+                column.values = column.values.copy()
+                column.values[code] = column.values[-1]
+        self.version += 1
+
+    def touch(self, code: int) -> None:
+        """Remember that a row's attributes are no longer those that the bundle was fitted with."""
+        self._touched.add(code)
+        self.version += 1
+
+    def touched(self) -> Array:
+        """Codes of rows whose attributes came or changed while serving."""
+        return np.array(sorted(self._touched), dtype=np.int32)
 
     def there(self) -> Array | None:
         """(len,) bool: rows that are not deleted; None where all are."""
@@ -166,6 +190,8 @@ class Catalogue:
             about[title] = {"listed": table.listed, "columns": {}}
             if table.gone is not None:
                 about[title]["gone"] = np.flatnonzero(table.gone).tolist()
+            if len(table.touched()):
+                about[title]["touched"] = table.touched().tolist()
             for i, (name, column) in enumerate(table.columns.items()):
                 stem = f"{title}.{i}"
                 about[title]["columns"][name] = column.kind
@@ -191,6 +217,8 @@ class Catalogue:
             tables.append(Table(Vocabulary.load(folder, title), columns, about[title]["listed"]))
             for code in about[title].get("gone", ()):
                 tables[-1].delete(code)
+            for code in about[title].get("touched", ()):
+                tables[-1].touch(code)
         context = {name: Vocabulary.load(folder, f"context.{name}") for name in about["context"]}
         return cls(tables[0], tables[1], Vocabulary.load(folder, "kinds"), context)
 

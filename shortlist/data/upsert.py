@@ -69,6 +69,26 @@ def _fitting(kind: str, column: Column | None, value: Any, place: str) -> Any:
     raise DataError(f"{place}: must be {expected.get(kind, kind)}, not {str(value)[:80]!r}")
 
 
+def row(table: Table, code: int) -> dict[str, Any]:
+    """The attributes of one row, as JSON has them; those that are missing are left out."""
+    made: dict[str, Any] = {}
+    for name, column in table.columns.items():
+        if column.kind == "tags":
+            entries = table.tags(name, np.array([code], dtype=np.int32))[1]
+            assert column.vocabulary is not None
+            made[name] = column.vocabulary.names(entries).to_list()
+        elif column.kind == "category":
+            assert column.vocabulary is not None
+            if column.values[code] >= 0:
+                made[name] = column.vocabulary.name(int(column.values[code]))
+        elif column.kind == "vector":
+            if not np.isnan(column.values[code]).any():
+                made[name] = column.values[code].tolist()
+        elif column.values[code] != NEVER and not np.isnan(column.values[code]):
+            made[name] = column.values[code].item()
+    return made
+
+
 def put(table: Table, code: int, row: Mapping[str, Any]) -> None:
     """Write checked attributes of one row. Columns that are not named keep their value; None makes it missing. A moment that the table
     has no column for gets one."""
@@ -91,7 +111,7 @@ def put(table: Table, code: int, row: Mapping[str, Any]) -> None:
             column.values[code] = (
                 {"number": np.nan, "moment": NEVER, "vector": np.nan}[column.kind] if value is None else value
             )
-    table.version += 1
+    table.touch(code)
 
 
 def _own(values: Array) -> Array:

@@ -93,6 +93,14 @@ class Vocabulary:
             self._ids.append(own)
         return code
 
+    def forget(self, code: int) -> None:
+        """The id of a code is replaced by one that says nothing and that nobody has: the code stays, who it was goes."""
+        table = self._unpack()
+        del table[self._ids[code]]
+        blank: Id = f"\x00erased {code}" if self.is_text else -(2**62) - code
+        self._ids[code] = blank
+        table[blank] = code
+
     def name(self, code: int) -> Id:
         """The id of one code."""
         self._unpack()

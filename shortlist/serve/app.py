@@ -36,7 +36,19 @@ class App:
         self.keys = Keys(Path(service.settings.keys)) if service.settings.keys else None
         self.hooks = Hooks(self.allow, self.figures.finished)
         self.pulses: list[Callable[[], None]] = [self.figures.metrics.write, service.swap.beat]
+        self.pulses.append(self.renew)
         self.groups: list[Routes] = []
+        self._renewal: asyncio.Task[None] | None = None
+
+    def renew(self) -> None:
+        """Where somebody was erased, the state is built again in a thread, beside the requests, and then exchanged between two of them."""
+        busy = self._renewal is not None and not self._renewal.done()
+        if self.service.ready and not busy and any(engine.outdated for _, engine in self.service.swap.engines()):
+            self._renewal = asyncio.get_running_loop().create_task(self._renew())
+
+    async def _renew(self) -> None:
+        exchange = await asyncio.get_running_loop().run_in_executor(None, self.service.renew)
+        exchange()
 
     def allow(self, request: Request, scope: str) -> None:
         """Denied unless the request carries a key of this scope, where the service has keys."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ import polars as pl
 from shortlist.core import rows
 from shortlist.core.batch import Array, Batch, Columns, concat
 from shortlist.core.contracts import Mask
-from shortlist.core.errors import ConfigError, DataError
+from shortlist.core.errors import BundleError, ConfigError, DataError
 from shortlist.data.catalogue import Catalogue
 from shortlist.pipeline.answer import found_by, table
 from shortlist.pipeline.bundle import Bundle
@@ -24,16 +25,20 @@ from shortlist.pipeline.resilient import Outcome, Resilient
 from shortlist.pipeline.trace import Trace
 from shortlist.serve import ask, entry, told
 from shortlist.serve.ask import MOST, Asked, Filters
+from shortlist.serve.digest import digests, of_names
+from shortlist.serve.erase import Hasher, erased, forget
 from shortlist.serve.eventlog.codec import encode
-from shortlist.serve.eventlog.contract import Ack, Entry, KeyUsed, LogError
+from shortlist.serve.eventlog.contract import Ack, Entry, EventLog, KeyUsed, LogError
 from shortlist.serve.eventlog.writer import Writer
 from shortlist.serve.fold import FOLDED, fold
 from shortlist.serve.parallel import in_order
 from shortlist.serve.record import Recorder
+from shortlist.state import snapshot
 from shortlist.state.state import State
 
 __all__ = ["MOST", "Engine"]
 
+LOGGER = logging.getLogger("shortlist.serve")
 PIECE = 2000  # entries of the log that are read at a time
 REQUEST = "the request"  # who dropped what the request did not allow
 
@@ -64,6 +69,9 @@ class Engine:
         self.position = 0  # of the log: every entry up to it is folded in
         self.writer: Writer | None = None
         self.impression = impression  # the event kind of which a served answer is an event; "" = it is none
+        self.hasher: Hasher | None = None  # of ids, with a log: who was erased
+        self.known_users = len(state.catalogue.users)  # of the bundle: codes below it
+        self.outdated = False  # somebody was erased, and the state was built from a log with them in it
         self._clock = clock
         self._recorder: Recorder | None = None
         self._filters = Filters()
@@ -106,11 +114,41 @@ class Engine:
 
     # The log
 
-    def follow(self, writer: Writer, position: int = 0) -> None:
-        """From now on events go into a log, and every answer knows all that the log held when it was asked for. position: entries up to it
-        are in the state already."""
-        self.writer, self.position = writer, position
+    def follow(self, writer: Writer, base: int = 0, root: Path | None = None) -> int:
+        """From now on events go into a log, and every answer knows all that the log held when it was asked for. base: entries up to it are
+        in the bundle's data; root: where snapshots are. Returns the position from which the log was folded in."""
+        self.writer, self.position = writer, base
+        self.hasher = self.hasher or Hasher(writer.log)
+        started = self.position = self.restart(root, base)
         self.catch_up()
+        self.outdated = False  # the log as it is now has been folded in, by the rules of `restart`
+        return started
+
+    @property
+    def log(self) -> EventLog:
+        """The log that it follows. ConfigError where there is none."""
+        if self.writer is None:
+            raise ConfigError("this engine has no log: `follow` one first")
+        return self.writer.log
+
+    def snapshot(self, root: Path) -> Path:
+        """Write what the state is now, at its log position, so that a restart need fold the tail only."""
+        return snapshot.save(self.state, root / self.name, position=self.position)
+
+    def restore(self, root: Path, least: int = 0) -> bool:
+        """Go on from the newest snapshot of this bundle, if there is one, at `least` or later in the log. A damaged one is passed over for
+        the one before."""
+        for folder in snapshot.listed(root / self.name):
+            try:
+                if snapshot.position(folder) < least:
+                    return False
+                self.state, self.position = snapshot.load(folder), snapshot.position(folder)
+            except BundleError as error:
+                LOGGER.warning("a snapshot is passed over: %s", error)
+                continue
+            self._changed(self.catalogue.items.touched())
+            return True
+        return False
 
     def catch_up(self) -> int:
         """Fold in what the log has and this engine has not: how many entries it was behind. LogError where the log is away."""
@@ -128,7 +166,28 @@ class Engine:
 
     def fold(self, entries: Sequence[Any]) -> None:
         """Fold entries of a log in; they must follow what is folded in already."""
-        fold(self.state, entries, self.impression, self._changed)
+        fold(self.state, entries, self.impression, self._changed, self._erased)
+
+    def _erased(self, content: entry.Erased) -> None:
+        """Users go at once; when the log has been cleared of them, the state is to be built again (`rebuilt`)."""
+        if self.hasher is not None:
+            forget(self.state, content.hashes, self.hasher)
+        self.outdated = self.outdated or not content.hashes
+
+    def restart(self, root: Path | None, base: int) -> int:
+        """As of the newest snapshot from after the newest erasure, else as of the bundle, without the users who were erased since. base:
+        the log position that the bundle stands at. Returns the position to follow the log from."""
+        assert self.hasher is not None
+        hashes, position, _ = erased(self.log)
+        if root is not None and self.restore(root, position):
+            return self.position
+        forget(self.state, hashes, self.hasher)
+        return base
+
+    def exchange(self, other: Engine) -> None:
+        """Take the state of another engine of the same bundle, that has folded the log as it is now."""
+        self.state, self.position, self.outdated = other.state, other.position, False
+        self._changed(self.catalogue.items.touched())
 
     def _changed(self, codes: Array) -> None:
         """Parts that keep something of their own for every item are told which items are new or different."""
@@ -136,11 +195,11 @@ class Engine:
             if hasattr(part, "items_changed"):
                 part.items_changed(codes, self.catalogue)
 
-    def _append(self, kind: int, content: Any, key: str) -> Ack:
+    def _append(self, kind: int, content: Any, key: str = "", sent: bytes = b"") -> Ack:
         """Into the log, durable, and folded in; without a log only folded in."""
         if self.writer is None:
             raise ConfigError("this engine has no log: `follow` one first")
-        ack = self.writer.append(Entry(kind, encode(content), key))
+        ack = self.writer.append(Entry(kind, encode(content), key, sent=sent))
         if ack.problem:
             raise KeyUsed(f"idempotency key {key!r}: {ack.problem}")
         self.catch_up()
@@ -190,7 +249,7 @@ class Engine:
             made["degraded"] = degraded
         if self.writer is not None:
             made.setdefault("request_id", self.request_id())
-            self._served(asked, made, answer, variant, put or self.put)
+            self._served(asked, made, answer, trace, variant, put or self.put)
         if self.observe is not None:
             self.observe(self.surface, trace, degraded)
         return {**made, "took_ms": round(1000 * (time.perf_counter() - started), 3)}
@@ -246,15 +305,21 @@ class Engine:
             self.writer.put(Entry(entry.SERVED, encode(content), request=content.request_id))
 
     def _served(
-        self, asked: Asked, made: Mapping[str, Any], answer: Batch, variant: str, put: Callable[[entry.Served], None]
-    ) -> None:
+        self, asked: Asked, made: Mapping[str, Any], answer: Batch, trace: Trace | None, variant: str,
+        put: Callable[[entry.Served], None],
+    ) -> None:  # fmt: skip
         """The answer as the impressions that it is."""
+        scored, names, columns = None if trace is None else trace.scored, 0, b""
+        if scored is not None:  # an emergency answer has no ranker
+            listed, sums = digests(scored)
+            names, columns = of_names(listed), sums.tobytes()
         content = entry.Served(
             request_id=made["request_id"], surface=self.surface, bundle=self.name, variant=variant, user_id=made["user_id"],
             time=made["time"], after=self.position, request=asked.request,
             items=[each["item_id"] for each in made["items"]], scores=[each["score"] for each in made["items"]],
             sources=found_by(answer, list(self.pipeline.sources)),
             propensity=answer.cand.get(PROPENSITY, np.ones(answer.m)).tolist(), degraded=made["degraded"],
+            rows=0 if scored is None else scored.m, columns=columns, names=names,
         )  # fmt: skip
         put(content)
 
@@ -323,10 +388,6 @@ class Engine:
 
     # Events
 
-    def told(self, events: Iterable[Mapping[str, Any]]) -> entry.Events:
-        """Events as columns for a log, checked. DataError names the first bad one."""
-        return told.told(list(events), self.catalogue, self.context, self.moment)
-
     def moment(self, at: Any, where: str) -> int:
         """Unix seconds of an event's time; now when there is none."""
         return told.seconds(at, self.now, where, DataError)
@@ -336,9 +397,11 @@ class Engine:
         `position` of the answer that they belong to. New users and items are taken in. All are checked before any is: DataError names the
         first bad one. With a log they are durable when this returns; a batch under a `key` that the log knows is not taken in again
         (KeyUsed where it was another batch). Returns how many were taken in."""
-        content = self.told(events)
+        content = told.columns(list(events), self.catalogue, self.context)
+        sent = encode(content) if key else b""
+        content = told.checked(content, self.catalogue, self.moment)
         if self.writer is not None:
-            ack = self._append(entry.EVENTS, content, key)
+            ack = self._append(entry.EVENTS, content, key, sent)
             return 0 if ack.duplicate else len(content.time)
         columns, first = told.coded(content, self.catalogue), self.state.count
         self.state.apply(columns)
@@ -348,4 +411,5 @@ class Engine:
 
     def encoded(self, events: Sequence[Mapping[str, Any]]) -> Columns:
         """Events as log columns; checked first, so that a bad batch changes nothing."""
-        return told.coded(self.told(events), self.catalogue)
+        content = told.columns(events, self.catalogue, self.context)
+        return told.coded(told.checked(content, self.catalogue, self.moment), self.catalogue)

@@ -32,7 +32,8 @@ class Served:
 
     after: the log position that it was answered at: every entry up to it was folded in. request: the request, nothing left to be guessed
     (time, context, k, exclude, filter, shown). items, scores, sources, propensity: of what was shown, best first; sources are the names
-    of those that found the item, joined by |. columns: of everything the last ranker scored, one number per column (see `digest`)."""
+    of those that found the item, joined by |. rows: how many the last ranker scored; columns: a digest of each column of them, and names: one
+    of the columns' names (see `digest`); empty where they were not taken."""
 
     request_id: str
     surface: str
@@ -48,7 +49,8 @@ class Served:
     propensity: list[float]
     degraded: list[str] = field(default_factory=list)
     rows: int = 0
-    columns: dict[str, int] = field(default_factory=dict)
+    columns: bytes = b""
+    names: int = 0
 
 
 @dataclass
@@ -69,7 +71,8 @@ class Gone:
 
 @dataclass
 class Erased:
-    """Users whose data went: each as a keyed hash of the id, because the id itself must not be kept. time: by the service's clock."""
+    """Users whose data go: each as a keyed hash of the id, because the id itself must not be kept; none: what was asked for up to here is
+    done. time: by the service's clock."""
 
     hashes: list[str]
     time: int

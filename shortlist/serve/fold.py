@@ -25,9 +25,10 @@ def fold(
     entries: Sequence[Stored],
     impression: str = "",
     changed: Callable[[Array], None] | None = None,
+    erased: Callable[[entry.Erased], None] | None = None,
 ) -> None:
     """Fold entries in, in log order. impression: the event kind that a served answer is an event of, "" = it is none. changed: told the
-    codes of items whose attributes are new."""
+    codes of items whose attributes are new. erased: told of every erasure."""
     waiting: list[Columns] = []
     for stored in entries:
         content = decode(stored)
@@ -41,6 +42,10 @@ def fold(
         else:
             _apply(state, waiting)
             waiting = []
+            if isinstance(content, entry.Erased):
+                if erased is not None:
+                    erased(content)
+                continue
             codes = _change(state, stored.kind, content)
             if changed is not None and len(codes):
                 changed(codes)
@@ -70,7 +75,7 @@ def _apply(state: State, parts: list[Columns]) -> None:
         state.apply({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
 
-def _change(state: State, kind: int, content: entry.Rows | entry.Gone | entry.Erased) -> Array:
+def _change(state: State, kind: int, content: entry.Rows | entry.Gone) -> Array:
     """Items and users as they come and go; the codes of items whose attributes changed."""
     catalogue = state.catalogue
     none = np.zeros(0, dtype=np.int32)
@@ -79,11 +84,9 @@ def _change(state: State, kind: int, content: entry.Rows | entry.Gone | entry.Er
             return _upsert(catalogue.items, "item_id", content, state)
         _upsert(catalogue.users, "user_id", content, None)
         return none
-    if isinstance(content, entry.Gone):
-        for name in content.ids:
-            if fits(name, catalogue.items.ids):
-                catalogue.items.delete(catalogue.items.add(name))
-        return none
+    for name in content.ids:
+        if fits(name, catalogue.items.ids):
+            catalogue.items.delete(catalogue.items.add(name))
     return none
 
 

@@ -65,6 +65,7 @@ class Parity:
     extra_columns: list[str] = field(default_factory=list)
     columns: dict[str, Found] = field(default_factory=dict)
     example_rows: list[str] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)  # answers that cannot be compared, by why
 
     @property
     def differences(self) -> int:

@@ -19,6 +19,7 @@ from shortlist.serve.swap import Wishes
 
 BACKLOG = 1024
 PAUSE = 1.0  # seconds before a worker that died is started again
+RETRY = 30.0  # seconds before a keeper that died is started again
 GRACE = 15.0  # seconds that workers have to finish what they are at
 
 
@@ -60,6 +61,7 @@ class Runner:
         self._workers: list[Worker] = []
         self._admin: Process | None = None
         self._desk = bound(settings.admin_host, settings.admin) if settings.admin else None
+        self._keeper: Process | None = None
         self._stopping = False
         self.problem = ""
 
@@ -77,6 +79,7 @@ class Runner:
                     raise ShortlistError(self.problem)
                 self._revive()
                 self._administer()
+                self._keep(announced)
                 if not announced and all(worker.ready for worker in self._workers):
                     announced = True
                     self.told(f"ready: http://{host_text(self.settings.host)}:{self.port}")
@@ -123,12 +126,21 @@ class Runner:
         ):
             self._admin = Process("shortlist.serve.admin", self.settings, self._desk.fileno(), self._leash)
 
+    def _keep(self, ready: bool) -> None:
+        """The keeper is started when the workers are ready, so that it does not take the processor from them, and again when it dies."""
+        keeper = self._keeper
+        if ready and (
+            keeper is None or (keeper.process.poll() is not None and time.monotonic() - keeper.started > RETRY)
+        ):
+            self._keeper = Process("shortlist.serve.keeper", self.settings, self._leash)
+
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
 
     def _end(self) -> None:
         """Workers finish what they are at and go; those that do not are made to."""
-        processes: list[Process] = [*self._workers, *([] if self._admin is None else [self._admin])]
+        beside = [process for process in (self._admin, self._keeper) if process is not None]
+        processes: list[Process] = [*self._workers, *beside]
         for worker in processes:
             worker.process.terminate()
         until = time.monotonic() + GRACE

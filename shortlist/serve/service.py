@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from shortlist.core.errors import ConfigError, DataError, choices
+from shortlist.data.vocabulary import Id
 from shortlist.pipeline.bundle import Bundle
 from shortlist.serve import cursor, entry, told
 from shortlist.serve.ask import EXCLUDED
 from shortlist.serve.clock import Clock
 from shortlist.serve.engine import Engine
+from shortlist.serve.erase import Hasher, erase
 from shortlist.serve.eventlog.codec import decode
-from shortlist.serve.eventlog.contract import EventLog, LogError
+from shortlist.serve.eventlog.contract import Entry, EventLog, LogError
 from shortlist.serve.eventlog.open import open_log
 from shortlist.serve.eventlog.writer import Writer
 from shortlist.serve.experiments import Experiments, draft_rng, team_draft, uniform
@@ -41,6 +43,8 @@ class Service:
         self.ready = False
         self.problem = "starting"  # why it is not ready
         self.warmed = 0  # requests replayed
+        self.hasher = Hasher(log)
+        self.saved: dict[str, int] = {}  # by surface, the log position that it started from
 
     @classmethod
     def open(cls, settings: Settings) -> Service:
@@ -53,15 +57,54 @@ class Service:
 
     def start(self) -> None:
         """Catch up with the log, and answer requests as they really were until everything is warm."""
+        self.attach()
         for engine in self.engines.values():
             engine.protect()
-            self._attach(engine, self.settings.after.get(engine.surface, 0))
         self.warm()
         self.ready, self.problem = True, ""
 
-    def _attach(self, engine: Engine, after: int) -> None:
+    def attach(self) -> None:
+        """Every engine as of its newest snapshot, or of its bundle, and from there on along the log."""
+        for engine in self.engines.values():
+            self.saved[engine.surface] = self._attach(engine, self.settings.after.get(engine.surface, 0))
+        erase(self.log, [], self.hasher, self.settings.place, self.now(), self.append)  # what a crash left half done
+
+    def _attach(self, engine: Engine, after: int) -> int:
+        """Along the log from the newest snapshot, or from `after`, the position up to which entries are in the bundle's data: what was said
+        when it was first served with this log counts. Returns where it began."""
         base = self.log.meta(f"base.{engine.name}", lambda: str(after))
-        engine.follow(self.writer, int(base))
+        return engine.follow(self.writer, int(base), self.settings.place)
+
+    def append(self, made: Entry) -> int:
+        """Write an entry, wait until it is durable, and say where."""
+        return self.writer.append(made).position
+
+    def erase(self, user: Id) -> int:
+        """Take a user out of everything: see `erase`. Returns the position from which on it is so. Long: not on an event loop."""
+        hashes = [self.hasher(user)]
+        return erase(self.log, hashes, self.hasher, self.settings.place, self.now(), self.append)
+
+    def fitted_with(self, user: Id) -> bool:
+        """Was any of the bundles fitted with this user's past?"""
+        return any(0 <= engine.catalogue.users.ids.code(user) < engine.known_users for engine in self.engines.values())
+
+    def renew(self) -> Callable[[], None]:
+        """Engines whose state somebody's erasure has outdated are built again, beside the old ones. Long: not on an event loop. Returns what
+        exchanges them, which is quick and belongs on it."""
+        made = []
+        for folder, engine in self.swap.engines():
+            if engine.outdated:
+                fresh = Engine.of(Bundle.load(Path(folder), False), clock=self.clock, surface=engine.surface)
+                self._attach(fresh, 0)
+                made.append((engine, fresh))
+
+        def exchange() -> None:
+            for engine, fresh in made:
+                if fresh.name == engine.name:
+                    fresh.catch_up()
+                    engine.exchange(fresh)
+
+        return exchange
 
     def warm(self) -> None:
         """Replay served requests, or ask for known users where there are none yet: compiled code is loaded, files are read."""

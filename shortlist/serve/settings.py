@@ -34,6 +34,8 @@ class Settings:
     experiments: str = ""  # the file of experiments; empty = none
     admin: int = 0  # port of the admin interface; 0 = none
     admin_host: str = "127.0.0.1"
+    snapshot: float = 30.0  # seconds between two looks at whether a snapshot is due
+    entries: int = 1000  # of the log since the last snapshot that make one due
     verify: bool = True
     after: dict[str, int] = field(default_factory=dict)  # by surface: entries up to it are in the bundle's data
 

@@ -139,6 +139,10 @@ class Swap:
             self._held[surface].engines[self._held[surface].folder] = engine
         self._done: deque[_Loaded] = deque()
 
+    def engines(self) -> list[tuple[str, Engine]]:
+        """All that this worker holds, those that stand by too, each with its bundle's folder."""
+        return [(folder, engine) for held in self._held.values() for folder, engine in held.engines.items()]
+
     def beat(self) -> None:
         """Do what is wanted as far as it can be done now, keep the engines that stand by at the log's end, and say how things are."""
         if not self.service.ready:

@@ -22,11 +22,8 @@ LARGEST = float(np.finfo(np.float32).max)  # values are kept as float32
 LONGEST = 1000  # letters of an id
 
 
-def told(
-    events: Sequence[Mapping[str, Any]], catalogue: Catalogue, context: Iterable[str], clock: Callable[[Any, str], int]
-) -> Events:
-    """Events as columns; checked first, so that a bad batch changes nothing. context: what requests may carry. clock: a given time,
-    or None, and a place for messages, as unix seconds. DataError names the first bad event."""
+def columns(events: Sequence[Mapping[str, Any]], catalogue: Catalogue, context: Iterable[str]) -> Events:
+    """Events as columns, as they were sent; not checked yet, but for unknown fields (DataError). context: what requests may carry."""
     names = list(dict.fromkeys([*catalogue.context, *context]))
     fields = {*REQUIRED, *OPTIONAL, *names}
     for i, event in enumerate(events):
@@ -36,7 +33,7 @@ def told(
                     f"events[{i}]: unknown field {key!r}; fields: {choices([*REQUIRED, *OPTIONAL, *names])}"
                 )
     given = {name: [word(event.get(name)) for event in events] for name in names}
-    made = Events(
+    return Events(
         user_id=[event.get("user_id") for event in events],  # type: ignore[misc]
         item_id=[event.get("item_id") for event in events],  # type: ignore[misc]
         event=[event.get("event") for event in events],  # type: ignore[misc]
@@ -46,11 +43,11 @@ def told(
         request_id=_any([event.get("request_id") for event in events]),
         position=_any([event.get("position") for event in events]),
     )
-    return checked(made, catalogue, clock)
 
 
 def checked(events: Events, catalogue: Catalogue, clock: Callable[[Any, str], int]) -> Events:
-    """The same with event kinds and times filled in. DataError names the first bad one."""
+    """The same with event kinds and times filled in, so that a bad batch changes nothing: DataError names the first bad event. clock: a
+    given time, or None, and a place for messages, as unix seconds."""
     for key, ids, own in (
         ("user_id", events.user_id, catalogue.users.ids),
         ("item_id", events.item_id, catalogue.items.ids),

@@ -91,6 +91,14 @@ class User(Struct):
     history: list[Did]
 
 
+class Erased(Struct):
+    """in_bundle: the bundle was fitted with this user's past; fit it again to be rid of what it learned. token: see events."""
+
+    erased: bool
+    in_bundle: bool
+    token: int
+
+
 class Health(Struct):
     """The process is alive."""
 
@@ -105,6 +113,15 @@ class Ready(Struct):
     position: int
     behind: int
     problem: str
+
+
+class Standing(Struct):
+    """What a worker holds. position: of the log; events: folded in, those of the bundle included."""
+
+    bundle: str
+    position: int
+    events: int
+    digest: str
 
 
 def bodies(

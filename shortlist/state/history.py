@@ -54,6 +54,13 @@ class Ring:
         _gather(self.users, self.pool, users, offsets, items, times, kinds, values)
         return History(offsets, items, times, kinds, values)
 
+    def forget(self, user: int) -> None:
+        """A user's events are overwritten."""
+        if user < len(self.users):
+            start, room = int(self.users[user]["start"]), int(self.users[user]["room"])
+            self.pool[start : start + room] = np.zeros(1, dtype=EVENT)
+            self.users[user] = np.zeros(1, dtype=USER)
+
     def arrays(self) -> dict[str, Array]:
         """What a snapshot keeps."""
         return {"size": np.array([self.length, self.used]), "users": self.users, "pool": self.pool}

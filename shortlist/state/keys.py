@@ -117,6 +117,12 @@ class Hashed:
         _find(self._table, keys, slots)
         return slots
 
+    def of_first(self, code: int) -> Array:
+        """Slots of the pairs whose first code is this one."""
+        keys = self._table[:, 0]
+        found: Array = self._table[(keys >= 0) & (keys >> 32 == code), 1]
+        return found
+
     def find_pairs(self, first: Array, second: Array, size: int) -> Array:
         """(size,) slots of the packed pairs of two columns, one of which may be a single code."""
         slots = np.empty(size, dtype=np.int64)

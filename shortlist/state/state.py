@@ -261,29 +261,52 @@ class State:
         out: Array = np.where(codes <= max(self._arrived.get(name, -1), listed - 1), codes, codes.dtype.type(-1))
         return out
 
+    def forget(self, user: int) -> None:
+        """Take out what is known of one user (code): history, attributes, aggregates keyed by the user alone, and with pairs of the user and
+        something, too. What the user added to counts of other things stays: nobody can be found in it."""
+        self._ring.forget(user)
+        if user < len(self._previous):
+            self._previous[user] = -1
+        for by, groups in self._plan.items():
+            if not by or by[0].partition(".")[0] != "user":
+                continue
+            table = self._slots[by]
+            slots = np.array([user]) if by == ("user",) else np.zeros(0, dtype=np.int64)
+            if by[0] == "user" and len(by) == 2 and isinstance(table, Hashed):
+                slots = table.of_first(user)
+            for fold in itertools.chain.from_iterable(groups.values()):
+                fold.clear(slots)
+        self.catalogue.users.forget(user)
+
+    def standing(self) -> dict[str, Any]:
+        """Where it stands, besides its arrays: the latest event time, the events folded in, the highest codes met."""
+        return {"now": self.now, "count": self.count, "arrived": self._arrived}
+
+    def arrays(self) -> dict[str, Array]:
+        """All that is held, by the names that a snapshot gives."""
+        made = {
+            f"fold.{i}.{name}": getattr(fold, name)
+            for i, fold in enumerate(self.folds.values())
+            for name in learned(fold)
+        }
+        for i, slots in enumerate(self._slots.values()):
+            made |= {f"slots.{i}.{name}": array for name, array in slots.arrays().items()}
+        made |= {f"history.{name}": array for name, array in self._ring.arrays().items()}
+        return {**made, "met": self._met, "previous": self._previous}
+
     def snapshot(self, folder: Path) -> None:
         """Write the state as plain arrays and one JSON description into a new folder."""
         folder.mkdir(parents=True, exist_ok=True)
         about: dict[str, Any] = {
-            "now": self.now,
-            "count": self.count,
-            "arrived": self._arrived,
+            **self.standing(),
             "history": self._ring.length,
             "history_events": list(self._history_events),
             "keys": self._keys,
             "folds": [config(fold) for fold in self.folds.values()],
             "slots": [list(by) for by in self._slots],
         }
-        for i, fold in enumerate(self.folds.values()):
-            for name in learned(fold):
-                save_array(folder / f"fold.{i}.{name}.npy", getattr(fold, name))
-        for i, slots in enumerate(self._slots.values()):
-            for name, array in slots.arrays().items():
-                save_array(folder / f"slots.{i}.{name}.npy", array)
-        for name, array in self._ring.arrays().items():
-            save_array(folder / f"history.{name}.npy", array)
-        save_array(folder / "met.npy", self._met)
-        save_array(folder / "previous.npy", self._previous)
+        for name, array in self.arrays().items():
+            save_array(folder / f"{name}.npy", array)
         (folder / "state.json").write_text(json.dumps(about, indent=1))
 
     @classmethod

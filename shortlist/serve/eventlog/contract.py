@@ -19,12 +19,14 @@ class KeyUsed(ShortlistError):
 
 class Entry(NamedTuple):
     """What is appended. kind: see `entry`; body: its encoded content. key: the client's idempotency key, "" = none: an
-    entry whose key the log knows is not written again. request: the id that a served answer can be found by, "" = none."""
+    entry whose key the log knows is not written again. request: the id that a served answer can be found by, "" = none. sent: the
+    content as the client sent it, by which the log knows it again (the body has a time of its own where the client gave none)."""
 
     kind: int
     body: bytes
     key: str = ""
     request: str = ""
+    sent: bytes = b""
 
 
 class Stored(NamedTuple):

@@ -93,7 +93,7 @@ class RedisLog:
             pipe = self._link.pipeline(transaction=True)
             keys = [self._at[name] for name in ("log", "count", "keys", "requests")]
             for entry in entries:
-                digest = hashlib.blake2b(entry.body, digest_size=16).hexdigest() if entry.key else ""
+                digest = hashlib.blake2b(entry.sent or entry.body, digest_size=16).hexdigest() if entry.key else ""
                 values = [entry.kind, now, entry.key, digest, entry.request, entry.body]
                 self._append(keys=keys, args=values, client=pipe)
             for position, outcome in pipe.execute():

@@ -59,8 +59,10 @@ def add(routes: Routes, app: App) -> None:
         key = request.headers.get("idempotency-key") or body.key or ""
         if len(key) > 200 or (body.key and body.key != key):
             raise DataError("Idempotency-Key: another key than the body's, or longer than 200 letters")
-        content = service.told(columns(body.events))
-        ack = await app.append(Entry(entry.EVENTS, encode(content), key))
+        sent = columns(body.events)
+        mark = encode(sent) if key else b""  # before times are filled in: sent again, they would be others
+        content = service.told(sent)
+        ack = await app.append(Entry(entry.EVENTS, encode(content), key, sent=mark))
         return wire.Accepted(0 if ack.duplicate else len(content.time), ack.duplicate, ack.position)
 
     routes.add(

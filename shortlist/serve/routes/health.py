@@ -9,13 +9,14 @@ from fastapi import Request, Response
 from shortlist.serve import wire
 from shortlist.serve.eventlog.contract import LogError
 from shortlist.serve.http import Routes, json
+from shortlist.state.snapshot import digest
 
 if TYPE_CHECKING:
     from shortlist.serve.app import App
 
 
 def add(routes: Routes, app: App) -> None:
-    """GET /healthz, /readyz."""
+    """GET /healthz, /readyz, /v1/state."""
     service = app.service
 
     async def healthz(request: Request) -> wire.Health:
@@ -35,6 +36,19 @@ def add(routes: Routes, app: App) -> None:
         position = min(engine.position for engine in service.engines.values())
         return json(wire.Ready(ready, bundles, position, behind, problem), 200 if ready else 503)
 
+    async def standing(request: Request) -> wire.Standing:
+        """A digest of all that this worker holds, by surface: workers and replicas at one log position have the same, and so has a replay."""
+        app.check()
+        surface = request.query_params.get("surface")
+        engine = service.engine(surface)
+        engine.catch_up()
+        return wire.Standing(engine.name, engine.position, engine.state.count, digest(engine.state))
+
+    about = {"name": "surface", "in": "query", "required": False, "schema": {"enum": list(service.engines)}}
+    routes.add(
+        "GET", "/v1/state", standing, scope="admin", name="state", summary="A digest of the state", answer=wire.Standing,
+        errors=(422, 503), parameters=[about],
+    )  # fmt: skip
     routes.add("GET", "/healthz", healthz, scope="", name="healthz", summary="Alive?", answer=wire.Health)
     routes.add(
         "GET", "/readyz", readyz, scope="", name="readyz", summary="Ready?", answer=wire.Ready, other={503: wire.Ready}

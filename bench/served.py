@@ -1,0 +1,80 @@
+"""`shortlist serve` as a process, for benchmarks and for tests that kill it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+class Command:
+    """`shortlist serve` in a process group of its own."""
+
+    def __init__(self, shop: Path, log: str, *options: str, workers: int = 2, port: int = 0) -> None:
+        self.shop, self.log, self.options, self.workers = shop, log, options, workers
+        self.port = port or free()
+        self.process: subprocess.Popen[str] | None = None
+        self.said: list[str] = []  # on stderr
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, seconds: float = 60) -> None:
+        """Start, and wait until all workers are ready."""
+        self.process = subprocess.Popen(
+            [
+                sys.executable, "-m", "shortlist", "serve", str(self.shop), "--port", str(self.port), "--log", self.log,
+                "--workers", str(self.workers), *self.options,
+            ],
+            stderr=subprocess.PIPE, text=True, start_new_session=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert self.process.stderr is not None
+        until = time.monotonic() + seconds
+        for line in self.process.stderr:
+            self.said.append(line)
+            if line.startswith("ready: "):
+                threading.Thread(target=self._listen, daemon=True).start()
+                return
+            if time.monotonic() > until:
+                break
+        raise AssertionError("".join(self.said))
+
+    def _listen(self) -> None:
+        assert self.process is not None
+        assert self.process.stderr is not None
+        self.said += self.process.stderr.readlines()
+
+    def children(self) -> list[int]:
+        """Process ids of the workers and the keeper."""
+        assert self.process is not None
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(word) for word in path.read_text().split()]
+
+    def kill(self) -> None:
+        """kill -9 for the command and all its workers at once."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM, and its exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(30)
+
+
+def free() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
