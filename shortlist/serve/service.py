@@ -65,9 +65,9 @@ class Service:
 
     def attach(self) -> None:
         """Every engine as of its newest snapshot, or of its bundle, and from there on along the log."""
+        erase(self.log, [], self.hasher, self.settings.place, self.now(), self.append)  # what a crash left half done
         for engine in self.engines.values():
             self.saved[engine.surface] = self._attach(engine, self.settings.after.get(engine.surface, 0))
-        erase(self.log, [], self.hasher, self.settings.place, self.now(), self.append)  # what a crash left half done
 
     def _attach(self, engine: Engine, after: int) -> int:
         """Along the log from the newest snapshot, or from `after`, the position up to which entries are in the bundle's data: what was said
