@@ -23,6 +23,13 @@ class Planted(Source):
     def fit(self, log: Log, ctx: FitContext) -> None:
         if self.error == "changes the log":
             log.item[:] = 0
+        self.fitted_items = int(log.item.max(initial=-1)) + 1
+        items, counts = np.unique(log.item, return_counts=True)
+        times = np.unique(log.time)
+        self.alone = len(items) == 1 or len(np.unique(log.user)) == 1
+        self.once = len(log) == 1
+        self.doubled = len(log) > 2 * len(times)
+        self.alike = len(items) > 1 and counts.min() == counts.max() and not self.alone
 
     def retrieve(self, batch: Batch, state: State, k: int, allowed: Mask | None) -> Hits:
         size = len(state.catalogue.items)
@@ -33,7 +40,19 @@ class Planted(Source):
             full += np.roll(batch.user, 1)[:, None] * (np.arange(size) == 5)
         if self.error == "changes the batch":
             batch.user[:] = 0
-        items, scores = top(full, k, None if self.error == "ignores the mask" else allowed)
+        ignores = self.error == "ignores the mask" or any(
+            self.error == error and found
+            for error, found in (
+                ("ignores the mask of one", self.alone),
+                ("ignores the mask once", self.once),
+                ("ignores the mask of duplicates", self.doubled),
+                ("ignores the mask of equals", self.alike),
+            )
+        )
+        if self.error == "looks up what is unknown":
+            fitted = np.ones(self.fitted_items, dtype=np.float32)
+            full[:] += fitted[state.history(batch.user).items].sum() * 0
+        items, scores = top(full, k, None if ignores else allowed)
         if self.error == "worst first":
             items, scores = items[:, ::-1].copy(), scores[:, ::-1].copy()
         if self.error == "repeats":
@@ -62,13 +81,18 @@ CAUGHT = {
     "repeats": "test_answers_are_well_formed",
     "wrong type": "test_answers_are_well_formed",
     "loses items": "test_a_mask_only_strikes_out",
+    "ignores the mask of one": "test_one_user",
+    "ignores the mask once": "test_one_event",
+    "ignores the mask of duplicates": "test_duplicate_events",
+    "ignores the mask of equals": "test_everybody_met_everything",
+    "looks up what is unknown": "test_a_history_of_unknown_items_only",
 }
 
 
 @pytest.mark.parametrize("error", CAUGHT)
 def test_a_planted_error_is_caught(error: str) -> None:
     getattr(suite(""), CAUGHT[error])()
-    with pytest.raises((AssertionError, ValueError)):
+    with pytest.raises((AssertionError, ValueError, IndexError)):
         getattr(suite(error), CAUGHT[error])()
 
 

@@ -1,6 +1,7 @@
 """Approximate indexes: they may miss, but what they say is so; and how much they miss is measured."""
 
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,72 @@ def test_a_query_alone_is_a_query_among_many(kind: str) -> None:
     assert (together[0][5] == -1).all()
     for i in range(40):
         same(index.search(queries[i : i + 1], 20, how="approximate"), (together[0][i : i + 1], together[1][i : i + 1]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_changes_while_others_search(kind: str) -> None:
+    """Threads search while vectors come, change and go, and are settled: no answer holds a wrong score or what was never there, and
+    what is added is found at once."""
+    index, d = built(kind, unequal(3000, 8, 0), 0.5), 8
+    ones = np.ones(d, dtype=np.float32)
+    going, wrong = [True], []
+
+    def look() -> None:
+        while going[0]:
+            ids, scores = index.search(ones[None], 50, how="approximate")
+            moved = ids[0] >= 3000  # these are multiples of ones, by whole numbers
+            whole = scores[0][moved] / d
+            found = ids[0][ids[0] >= 0]
+            if (whole != np.rint(whole)).any() or len(np.unique(found)) != len(found) or (found >= 3600).any():
+                wrong.append((ids, scores))
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for step in range(1, 31):
+        fresh = np.arange(3000 + 20 * (step - 1), 3000 + 20 * step)
+        index.add(fresh, np.tile(ones * (1000 + step), (20, 1)))
+        assert set(fresh.tolist()) <= set(index.search(ones[None], 30, how="approximate")[0][0].tolist())
+        index.add(fresh[:5], np.tile(ones * 5000, (5, 1)))
+        index.delete(fresh[:15])
+        assert not set(fresh[:15].tolist()) & set(index.search(ones[None], 50, how="approximate")[0][0].tolist())
+        if step % 10 == 0:
+            index.settle()
+    going[0] = False
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize("kind", ["exact", "int8", *KINDS])
+@pytest.mark.parametrize("shards", [1, 3])
+def test_degenerate_vectors(kind: str, shards: int) -> None:
+    """Nothing, one item, zeros, all equal, all but one not finite: under every mask, for every k, an answer, and nothing banned."""
+    if kind == "hnsw":
+        pytest.importorskip("faiss", reason="the hnsw index needs faiss, of the extra ann")
+    lone = np.full((70, 4), np.nan, dtype=np.float32)
+    lone[3] = 1.0
+    worlds = {
+        "nothing": np.zeros((0, 4), dtype=np.float32),
+        "one item": np.ones((1, 4), dtype=np.float32),
+        "zeros": np.zeros((70, 4), dtype=np.float32),
+        "equal": np.ones((70, 4), dtype=np.float32),
+        "one sound": lone,
+    }
+    queries = np.array([[1, 0, 2, 0], [0, 0, 0, 0], [np.nan, 0, 0, 0]], dtype=np.float32)
+    for name, vectors in worlds.items():
+        index, slow = make(kind, vectors, shards), Slow(4, max(len(vectors), 1))
+        slow.add(np.arange(len(vectors)), vectors)
+        for how in ("", "approximate"):
+            for allowed in (None, np.zeros(70, dtype=bool), np.arange(70) % 3 == 0, np.ones(200, dtype=bool)):
+                for k in (0, 1, 10, 300):
+                    if how and isinstance(index, Approximate):
+                        ids, _ = index.search(queries, k, allowed, how)
+                        found = ids[ids >= 0]
+                        assert slow.held[found].all(), name
+                        assert allowed is None or allowed[found].all(), name
+                    else:
+                        same(index.search(queries, k, allowed), slow.search(queries, k, allowed))
 
 
 def test_all_equal_and_all_zero() -> None:

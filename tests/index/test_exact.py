@@ -95,6 +95,29 @@ def test_ten_thousand_mixed_changes_and_searches(cls: type[Exact]) -> None:
         assert index.count == slow.held.sum()
 
 
+def test_mixed_changes_and_searches_on_shards() -> None:
+    draw = np.random.default_rng(3)
+    d, room = 7, 90
+    pool = np.concatenate([unequal(60, d, 0), draw.integers(-1, 2, size=(60, d)).astype(np.float32)])
+    index, slow = make("int8", pool[:40], shards=4), Slow(d, room)
+    slow.add(np.arange(40), pool[:40])
+    for _ in range(1500):
+        ids = draw.integers(0, room, size=draw.integers(1, 4))
+        what = draw.integers(4)
+        if what == 0:
+            vectors = pool[draw.integers(len(pool), size=len(ids))]
+            index.add(ids, vectors)
+            slow.add(ids, vectors)
+        elif what == 1:
+            index.delete(ids)
+            slow.delete(ids)
+        else:
+            allowed = None if what == 2 else draw.random(room) < draw.random() ** 2
+            queries = pool[draw.integers(len(pool), size=2)]
+            same(index.search(queries, 9, allowed), slow.search(queries, 9, allowed))
+        assert index.count == slow.held.sum()
+
+
 @pytest.mark.parametrize("kind", ["exact", "int8"])
 def test_one_query_is_a_batch_and_shards_are_one(kind: str) -> None:
     vectors, queries = unequal(9000, 33, 2), unequal(150, 33, 3)
