@@ -39,6 +39,16 @@ def add16(context: Any, query: Any, codes: Any, row: Any, start: Any, totals: An
 
 
 @intrinsic
+def bound16(
+    context: Any, totals: Any, at: Any, scales: Any, row: Any, step: Any, slack: Any, uppers: Any
+) -> Any:  # fmt: skip
+    """`uppers[at + r] = scales[row + r] * (step * totals[at + r] + slack)` for r < 16, and the largest of them, float32; none may be a
+    NaN. totals int32, scales and uppers float32, contiguous; all sixteen must be there."""
+    real = types.float32
+    return real(totals, types.intp, scales, types.intp, real, real, uppers), _bound
+
+
+@intrinsic
 def fetch(context: Any, table: Any, row: Any, start: Any) -> Any:
     """Ask memory for what will soon be needed: the cache line of column `start` of a row; returns 0. Places beyond the end do no
     harm."""
@@ -93,6 +103,27 @@ def _generate16(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     place = builder.bitcast(builder.gep(totals.data, [at]), _vector(32, TOGETHER).as_pointer())
     builder.store(builder.add(builder.load(place, align=4), sums), place, align=4)
     return INT32(0)
+
+
+def _bound(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    totals, scales, uppers = (context.make_array(signature.args[i])(context, builder, values[i]) for i in (0, 2, 6))
+    at, row, step, slack = values[1], values[3], values[4], values[5]
+    many = ir.VectorType(ir.FloatType(), TOGETHER)
+
+    def place(array: Any, first: Any, kind: Any) -> Any:
+        return builder.bitcast(builder.gep(array.data, [first]), kind.as_pointer())
+
+    def every(number: Any) -> Any:
+        one = builder.insert_element(ir.Constant(many, ir.Undefined), number, INT32(0))
+        return builder.shuffle_vector(one, one, ir.Constant(_vector(32, TOGETHER), [0] * TOGETHER))
+
+    total = builder.sitofp(builder.load(place(totals, at, _vector(32, TOGETHER)), align=4), many)
+    inner = builder.fadd(builder.fmul(every(step), total), every(slack))
+    upper = builder.fmul(builder.load(place(scales, row, many), align=4), inner)
+    builder.store(upper, place(uppers, at, many), align=4)
+    name = f"llvm.vector.reduce.fmax.v{TOGETHER}f32"
+    largest = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.FloatType(), (many,)), name)
+    return builder.call(largest, [upper], fastmath=("nnan",))
 
 
 def _by_pairs(builder: Any, query: Any, rows: Any, count: int, name: str) -> Any:

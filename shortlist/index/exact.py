@@ -16,9 +16,11 @@ from shortlist.core.component import load_array, save_array
 from shortlist.core.errors import BundleError, ShortlistError
 from shortlist.index import bitmap
 from shortlist.index.contract import Index, checked, checked_ids
+from shortlist.index.dot import TOGETHER
 from shortlist.index.lock import Gate
 from shortlist.index.scan import padded, quantised, scan_codes, scan_floats, valid
 
+BEYOND = TOGETHER - 1  # rows that kernels read behind the last one
 SHARED = 1_000_000  # query-vector pairs from which on the cores share the work: below, starting threads costs more
 
 
@@ -207,6 +209,14 @@ def shared_out(work: Callable[[slice], None], rows: int, much: bool) -> None:
     cuts = np.linspace(0, rows, workers + 1).astype(int).tolist()
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(work, [slice(start, stop) for start, stop in itertools.pairwise(cuts)]))
+
+
+def coded(codes: Array, scales: Array, rows: Array) -> tuple[Array, Array]:
+    """The int8 codes and scales of some rows side by side, and behind them zeros for what `scan.bounds` reads beyond."""
+    some = aligned((len(rows) + BEYOND, codes.shape[1]), np.int8), aligned((len(rows) + BEYOND,), np.float32)
+    np.take(codes, rows, axis=0, out=some[0][: len(rows)])
+    np.take(scales, rows, out=some[1][: len(rows)])
+    return some
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype[np.generic] | type[np.generic]) -> Array:

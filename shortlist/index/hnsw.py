@@ -20,7 +20,7 @@ from shortlist.core.errors import BundleError
 from shortlist.core.extras import need
 from shortlist.index import bitmap
 from shortlist.index.approximate import Approximate
-from shortlist.index.exact import aligned
+from shortlist.index.exact import BEYOND, coded
 from shortlist.index.scan import Real, able, finish, has, padded, scan_ids, scan_run, step_and_slack, unpack, valid
 
 FIRST = 0.25  # efSearch with effort 1, times k
@@ -40,8 +40,7 @@ class Hnsw(Approximate):
         self.links = links
         self.longest = np.zeros(1, dtype=np.float64)  # vectors longer than this are in the head
         self.head = np.zeros(0, dtype=np.int32)  # their ids
-        self.codes = aligned((0, padded(d)), np.int8)  # their codes
-        self.scales = aligned((0,), np.float32)
+        self.codes, self.scales = coded(self.exact.codes, self.exact.scales, self.head)  # theirs
         self.graph: Any = None
         self._file: Path | None = None
         self._faiss = need("faiss", "ann", "the hnsw index")
@@ -77,9 +76,7 @@ class Hnsw(Approximate):
         kept = self.head[self.where[self.head] == IN_HEAD]
         self.head = np.union1d(kept, ids[far]).astype(np.int32)
         self.where[self.head] = IN_HEAD
-        self.codes = aligned((len(self.head), padded(self.d)), np.int8)
-        np.take(self.exact.codes, self.head, axis=0, out=self.codes)
-        self.scales = self.exact.scales[self.head]
+        self.codes, self.scales = coded(self.exact.codes, self.exact.scales, self.head)
 
     def _near(
         self, queries: Array, k: int, words: Array, effort: float, filtered: bool, ids: Array, scores: Array
@@ -116,7 +113,11 @@ class Hnsw(Approximate):
             return
         kept = isinstance(self.graph, self._faiss.IndexHNSWSQ) and self.graph.d == self.d
         kept = kept and self.graph.ntotal == len(self.place) and self.longest.shape == (1,)
-        if not kept or self.codes.shape != (len(self.head), padded(self.d)) or self.scales.shape != self.head.shape:
+        if (
+            not kept
+            or self.codes.shape != (len(self.head) + BEYOND, padded(self.d))
+            or len(self.scales) != len(self.codes)
+        ):
             raise BundleError(f"{path}: does not belong to the arrays beside it")
         self._file = path
 
@@ -190,7 +191,7 @@ def _best(
         )  # fmt: skip
         threshold = scan_run(
             small, step, slack, codes, scales, 0, len(head), head, where, IN_HEAD, words, threshold, totals, uppers, met, noted,
-            noted_uppers, lows, len(head),
+            noted_uppers, lows, 0, 0,
         )  # fmt: skip
         threshold = scan_ids(
             small, step, slack, all_codes, all_scales, outside, words, threshold, totals, uppers, met, noted, noted_uppers,

@@ -18,7 +18,7 @@ from numba import njit
 from shortlist.core.batch import Array
 from shortlist.core.errors import BundleError
 from shortlist.index.approximate import Approximate
-from shortlist.index.exact import aligned, shared_out
+from shortlist.index.exact import BEYOND, aligned, coded, shared_out
 from shortlist.index.kmeans import centres, nearest
 from shortlist.index.scan import (
     Real,
@@ -52,8 +52,7 @@ class Ivf(Approximate):
         self.centres = np.zeros((0, d), dtype=np.float32)
         self.spreads = np.zeros((0, d), dtype=np.float32)  # variances
         self.offsets = np.zeros(1, dtype=np.int64)  # list l holds the positions offsets[l]:offsets[l + 1]
-        self.codes = aligned((0, padded(d)), np.int8)  # by position
-        self.scales = aligned((0,), np.float32)
+        self.codes, self.scales = coded(self.exact.codes, self.exact.scales, self.place)  # by position
         self._coarse = _codes(self.centres), _codes(self.spreads)
 
     def _arrays(self) -> dict[str, Array]:
@@ -78,9 +77,7 @@ class Ivf(Approximate):
         order = np.argsort(lists, kind="stable")
         self.place = everybody[order]
         self.offsets = np.concatenate([[0], np.cumsum(np.bincount(lists, minlength=len(self.centres)))])
-        self.codes = aligned((len(self.place), padded(self.d)), np.int8)
-        np.take(self.exact.codes, self.place, axis=0, out=self.codes)
-        self.scales = self.exact.scales[self.place]
+        self.codes, self.scales = coded(self.exact.codes, self.exact.scales, self.place)
         self.where[self.place] = np.arange(len(self.place), dtype=np.int32)
         self.spreads = np.zeros_like(self.centres)
         _spread(self.exact.vectors, self.place, self.offsets, self.centres, self.spreads)
@@ -110,14 +107,15 @@ class Ivf(Approximate):
         super()._check(folder)
         lists, rows = len(self.centres), len(self.place)
         right = self.centres.shape == self.spreads.shape == (lists, self.d) and self.offsets.shape == (lists + 1,)
-        right = right and self.codes.shape == (rows, padded(self.d)) and self.scales.shape == (rows,)
+        right = right and self.codes.shape == (rows + BEYOND, padded(self.d)) and len(self.scales) == rows + BEYOND
         if not right or self.offsets[0] != 0 or self.offsets[-1] != rows or (np.diff(self.offsets) < 0).any():
             raise BundleError(f"{folder}: the arrays of its lists do not belong together")
 
 
 def _codes(vectors: Array) -> tuple[Array, Array]:
     """int8 codes (rows, padded d), and scales."""
-    codes, scales = aligned((len(vectors), padded(vectors.shape[1])), np.int8), aligned((len(vectors),), np.float32)
+    codes = aligned((len(vectors) + BEYOND, padded(vectors.shape[1])), np.int8)
+    scales = aligned((len(vectors),), np.float32)
     quantised(vectors, codes, scales)
     return codes, scales
 
@@ -149,8 +147,8 @@ def _promise(
     bits = word.view(np.uint32)
     for first in range(0, len(keys), 64):
         count = min(64, len(keys) - first)
-        products(small, means, first, count, totals[0], -1)
-        products(squares, spreads, first, count, totals[1], -1)
+        products(small, means, first, count, totals[0], 0, 0)
+        products(squares, spreads, first, count, totals[1], 0, 0)
         for j in range(count):
             mean = step * mean_scales[first + j] * np.float32(totals[0, j])
             variance = square_step * spread_scales[first + j] * np.float32(totals[1, j])
@@ -199,11 +197,11 @@ def _near(
                 if seen >= budget:
                     break
                 at = np.int64(rest[c] & np.uint64(LOW))
-                after = offsets[np.int64(rest[max(c - 1, 0)] & np.uint64(LOW))]
+                after = np.int64(rest[max(c - 1, 0)] & np.uint64(LOW))
                 seen += offsets[at + 1] - offsets[at]
                 threshold = scan_run(
                     small, step, slack, codes, scales, offsets[at], offsets[at + 1], place, where, 0, words, threshold, totals,
-                    uppers, met, noted, noted_uppers, lows, after,
+                    uppers, met, noted, noted_uppers, lows, offsets[after], offsets[after + 1],
                 )  # fmt: skip
         threshold = scan_ids(
             small, step, slack, all_codes, all_scales, outside, words, threshold, totals, uppers, met, noted, noted_uppers,

@@ -10,7 +10,7 @@ from numba import njit
 
 from shortlist.core.batch import Array
 from shortlist.core.rng import rng
-from shortlist.index.exact import aligned
+from shortlist.index.exact import BEYOND, aligned
 from shortlist.index.scan import padded, products, quantised, step_and_slack
 
 SAMPLE = 16  # vectors per centre to learn from: more changes little
@@ -42,7 +42,7 @@ def nearest(vectors: Array, found: Array) -> Array:
     """(rows,) int32: the centre at the least Euclidean distance, but for the rounding of the centres to int8 and the vectors to int16.
     On all cores; a vector's answer does not depend on the others."""
     out = np.empty(len(vectors), dtype=np.int32)
-    codes = aligned((len(found), padded(found.shape[1])), np.int8)
+    codes = aligned((len(found) + BEYOND, padded(found.shape[1])), np.int8)
     scales = aligned((len(found),), np.float32)
     quantised(found, codes, scales)
     half = (0.5 * np.square(found, dtype=np.float64).sum(axis=1)).astype(np.float32)
@@ -58,12 +58,12 @@ def nearest(vectors: Array, found: Array) -> Array:
 @njit(cache=True, nogil=True)
 def _nearest(vectors: Array, codes: Array, scales: Array, half: Array, out: Array) -> None:
     small = np.zeros(codes.shape[1], dtype=np.int16)
-    totals = np.empty(len(codes), dtype=np.int32)
+    totals = np.empty(len(codes), dtype=np.int32)  # and BEYOND
     for i in range(len(vectors)):
         step, _ = step_and_slack(vectors[i], small)
-        products(small, codes, 0, len(codes), totals, -1)
+        products(small, codes, 0, len(half), totals, 0, 0)
         best, at = np.float32(-np.inf), 0
-        for j in range(len(codes)):
+        for j in range(len(half)):
             value = scales[j] * (step * np.float32(totals[j])) - half[j]
             if value > best:
                 best, at = value, j

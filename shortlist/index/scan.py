@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 
 from shortlist.core.batch import Array
-from shortlist.index.dot import CHUNK, TOGETHER, add16, dot64, fetch
+from shortlist.index.dot import CHUNK, TOGETHER, add16, bound16, dot64, fetch
 from shortlist.index.top import LOW, _key
 
 # Numbers inside kernels: numba types them by itself, and the type checker does not take numpy's for Python's.
@@ -234,28 +234,23 @@ def step_and_slack(query: Array, small: Array) -> tuple[Real, Real]:
     return step, np.float32(slack * 1.0001)
 
 
-@njit(cache=True, nogil=True)
-def products(small: Array, codes: Array, start: Whole, met: Whole, totals: Array, coming: Whole) -> None:
-    """totals[j] = small' codes[start + j] for j < met. coming: from which row on memory is asked for the next 64; -1 = nowhere (by
-    themselves processors look ahead, but only within a page, which is 64 rows)."""
+@njit(cache=True, nogil=True, inline="always")
+def products(small: Array, codes: Array, start: Whole, met: Whole, totals: Array, coming: Whole, count: Whole) -> None:
+    """totals[j] = small' codes[start + j] for j < met. Rows are taken in sixteens, so up to 15 more must be there (see `exact.coded`), and in
+    totals room for them. coming, count: rows that memory is asked for on the way, at most 64 (by themselves processors look ahead
+    only within a page, which is 64 rows)."""
     wide = codes.shape[1]
-    totals[:met] = 0
-    whole = met - met % TOGETHER
-    for j in range(0, whole, TOGETHER):
-        if coming >= 0:
-            for row in range(coming + j, coming + j + TOGETHER):
-                fetch(codes, row, 0)
+    totals[: met + TOGETHER - 1] = 0
+    for j in range(0, met, TOGETHER):
+        for row in range(coming + j, coming + min(j + TOGETHER, count)):
+            fetch(codes, row, 0)
         for c in range(0, wide, CHUNK):
             add16(small, codes, start + j, c, totals, j)
-    for j in range(whole, met):
-        for c in range(0, wide, CHUNK):
-            totals[j] += dot64(small, codes, start + j, c)
-    if coming >= 0:
-        for row in range(coming + whole, coming + 64):
-            fetch(codes, row, 0)
+    for row in range(coming + met, coming + count):
+        fetch(codes, row, 0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def bounds(
     small: Array,
     codes: Array,
@@ -267,14 +262,14 @@ def bounds(
     totals: Array,
     uppers: Array,
     coming: Whole,
+    count: Whole,
 ) -> Real:
-    """Upper bounds of `met` rows one after another, and the largest."""
-    products(small, codes, start, met, totals, coming)
+    """Upper bounds of `met` rows one after another, and the largest; coming, count: see `products`."""
+    products(small, codes, start, met, totals, coming, count)
     best = np.float32(-np.inf)
-    for j in range(met):  # apart from the sums, so that it becomes vector code
-        upper = scales[start + j] * (step * np.float32(totals[j]) + slack)
-        uppers[j] = upper
-        best = upper if upper > best else best
+    for j in range(0, met, TOGETHER):
+        # Of up to 15 rows too many; a larger bound than there is only means a closer look.
+        best = max(best, bound16(totals, j, scales, start + j, step, slack, uppers))
     return best
 
 
@@ -348,7 +343,7 @@ def scan_codes(
                     waiting = 0
                 continue
             # One comparison settles most blocks; which rows are allowed is asked of the few others.
-            if bounds(small, codes, scales, start, 64, step, slack, totals, uppers, -1) < threshold:
+            if bounds(small, codes, scales, start, 64, step, slack, totals, uppers, 0, 0) < threshold:
                 continue
             for j in range(64):
                 if uppers[j] >= threshold and (word >> np.uint64(j)) & np.uint64(1):
@@ -361,19 +356,21 @@ def scan_codes(
         finish(queries[i], vectors, threshold, met, noted, noted_uppers, heap, out_ids[i], out_scores[i])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def scan_run(
     small: Array, step: Real, slack: Real, codes: Array, scales: Array, start: Whole, stop: Whole, place: Array, where: Array,
     fixed: Whole, words: Array, threshold: Real, totals: Array, uppers: Array, met: Array, noted: Array, noted_uppers: Array,
-    lows: Array, after: Whole,
+    lows: Array, after: Whole, after_stop: Whole,
 ) -> Real:  # fmt: skip
     """Go on with positions start to stop, whose ids are `place`; returns the threshold. A position counts when its id is in `words`,
-    and where[id] leads back: to the position itself, or to the number `fixed` when that is not 0; or `where` is empty. after: the position that is looked at
-    next, for memory to be asked for it."""
+    and where[id] leads back: to the position itself, or to the number `fixed` when that is not 0; or `where` is empty. after, after_stop: the positions that are
+    looked at next, for memory to be asked for them."""
     for first in range(start, stop, 64):
         count = min(64, stop - first)
-        coming = first + 64 if first + 64 < stop else after
-        best = bounds(small, codes, scales, first, count, step, slack, totals, uppers, coming)
+        coming, end = (first + 64, stop) if first + 64 < stop else (after, after_stop)
+        best = bounds(
+            small, codes, scales, first, count, step, slack, totals, uppers, coming, min(max(end - coming, 0), 64)
+        )
         if best < threshold:
             continue
         for j in range(count):

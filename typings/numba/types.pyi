@@ -4,3 +4,4 @@ from typing import Any
 int32: Any
 intp: Any
 void: Any
+float32: Any
