@@ -253,6 +253,14 @@ class Service:
         )
         return [int(word) for word in found.stdout.split()]
 
+    def processor(self) -> float:
+        """Seconds of processor time that the workers have used."""
+        ticks = 0
+        for pid in self.children():
+            words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(words[11]) + int(words[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def resident(self) -> float:
         """Megabytes of all workers' own memory."""
         total = 0
@@ -310,8 +318,14 @@ def measured(path: Path, options: argparse.Namespace) -> dict[str, Any]:
 
         async def run() -> None:
             await saturated(client, traffic, 3, 4)
+            spent = service.processor()
             told["saturation"] = round(await saturated(client, traffic, 10, 4 * options.workers), 1)
-            say(f"saturation: {told['saturation']} requests/s")
+            spent = service.processor() - spent
+            told["worker_cpu_ms_per_request"] = round(1000 * spent / (10 * told["saturation"]), 3)
+            told["per_core"] = round(10 * told["saturation"] / spent, 1)  # of processor time that the workers got
+            say(
+                f"saturation: {told['saturation']} requests/s, {told['worker_cpu_ms_per_request']} ms of a worker's processor each"
+            )
             half = told["rate"] = options.rate or told["saturation"] / 2
             told["half"] = (await constant(client, traffic, half, options.seconds)).told()
             say(f"at {half:.0f}/s: {told['half']}")
