@@ -165,6 +165,7 @@ class State(Protocol):
     def keys(self, by: Sequence[str], batch: Batch) -> Array: ...
     def seen(self, items: Array) -> Array: ...  # bool: has any event named this item?
     def known(self, name: str, codes: Array) -> Array: ...  # -1 for what nothing has brought yet
+    def once(self, key: Any, make: Callable[[], Any]) -> Any: ...  # made once until the next event; not to be changed
 
 
 class Fold(Protocol):

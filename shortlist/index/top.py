@@ -52,6 +52,16 @@ def top(
     return _padded(items, found, wanted)
 
 
+def struck(longer: tuple[Array, Array], k: int, n: int, size: int, allowed: Mask | None) -> tuple[Array, Array]:
+    """The best k of each of n requests from one longer list ((1, more) items and scores, as `top` gives them) of which each strikes out what it
+    bans: the same as `top`, if the list is longer by as many as any request bans. size: item codes are below it."""
+    _, offsets, banned = _parts(allowed)
+    items, scores = longer
+    if not len(offsets):
+        return np.repeat(items[:, :k], n, axis=0), np.repeat(scores[:, :k], n, axis=0)
+    return _strike(items[0], scores[0], k, n, size, offsets, banned)
+
+
 def top_ragged(
     offsets: Array, items: Array, scores: Array, k: int, size: int, allowed: Mask | None = None, floor: float = -np.inf
 ) -> tuple[Array, Array]:

@@ -72,4 +72,5 @@ class CtrTop(Source):
             shown = state.scan(self._names[1], size, int(times[i]))
             return np.where(shown >= self.least, rates, np.float32(np.nan)).astype(np.float32)
 
-        return shared_rows((times,), row, k, allowed, -np.inf)
+        once = (state, ("ctr_top", *self._names, self.least, size))
+        return shared_rows((times,), row, k, allowed, -np.inf, once)

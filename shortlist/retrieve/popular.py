@@ -72,7 +72,8 @@ class Popular(Source):
             self._overall = self._fold(("item",), events).name
         overall = self._overall
         if not self.by:
-            return shared_rows((times,), lambda i: state.scan(overall, size, int(times[i])), k, allowed, 0.0)
+            once = (state, ("popular", overall, size))
+            return shared_rows((times,), lambda i: state.scan(overall, size, int(times[i])), k, allowed, 0.0, once)
         every = np.arange(size, dtype=np.int64)
         apart = self._fold((self.by, "item"), events).name
         segments = self._segments(batch, state, events)

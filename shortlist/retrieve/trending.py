@@ -64,4 +64,5 @@ class Trending(Source):
             out: Array = now.astype(np.float32)
             return out
 
-        return shared_rows((times,), row, k, allowed, 1.0)
+        once = (state, ("trending", short, long, self.prior, len(every)))
+        return shared_rows((times,), row, k, allowed, 1.0, once)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from shortlist.state.view import View
 
 NEVER = -(2**62)
 BLOCK = 1 << 15  # events per pass: the columns of a block stay in cache while every fold reads them
+KEPT = 64  # things that are made once per log position, at most
 FOLDED = ("user", "item", "time", "kind", "value", "position")  # what a fold may know of an event besides its key
 
 
@@ -55,6 +56,7 @@ class State:
         self._keys = keys
         self._met = np.zeros(1024, dtype=bool)
         self._previous = np.full(1024, -1, dtype=np.int32)  # by user: the newest item of the history
+        self._once: tuple[int, dict[Hashable, Any]] = (-1, {})  # the log position, and what was made at it
         self._arrived: dict[str, int] = {}  # highest code folded in, of users and of every context column
         for fold in folds:
             self._keep(fold)
@@ -239,6 +241,18 @@ class State:
         every = np.arange(size, dtype=np.int64)
         out: Array = self.read(aggregate, every, np.array([time], dtype=np.int64))[0].astype(np.float32)
         return out
+
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make` makes, made once for as long as no event is folded in: for what depends on the state and the key alone, such as a list
+        that all requests of a moment share. It must not be changed by whoever gets it."""
+        position, made = self._once
+        if position != self.count or len(made) >= KEPT:
+            made = {}
+            self._once = (self.count, made)
+        found = made.get(key)
+        if found is None:
+            found = made[key] = make()
+        return found
 
     def history(self, users: Array, last: int = 0) -> History:
         """What each of (n,) users did: the newest `last` events, 0 = all that are kept (`history` at most)."""
