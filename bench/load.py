@@ -136,6 +136,7 @@ class Outcome:
         self.statuses: Counter[int] = Counter()
         self.degraded: Counter[str] = Counter()
         self.empty = 0
+        self.accepted = 0  # events acknowledged as durable
 
     def add(self, seconds: float, status: int, body: bytes) -> None:
         """One answer."""
@@ -199,21 +200,25 @@ async def saturated(client: Client, traffic: Traffic, seconds: float, connection
     return answered / seconds
 
 
-async def written(client: Client, traffic: Traffic, senders: int, acknowledged: list[int]) -> None:
-    """Batches of events without a pause, by so many senders, until cancelled."""
+async def written(client: Client, traffic: Traffic, rate: float, outcome: Outcome) -> None:
+    """Batches of events at a constant rate of events per second, open loop, until cancelled; each batch's time counts from when it was due."""
     prepared = [traffic.batch(i) for i in range(64)]
+    start, waiting, i = time.perf_counter(), set(), 0
 
-    async def one(first: int) -> None:
-        i = first
-        while True:
-            status, body = await client.ask(prepared[i % len(prepared)])
-            if status == 200:
-                acknowledged[0] += json.loads(body)["accepted"]
-            else:
-                await asyncio.sleep(0.01)
-            i += senders
+    async def one(raw: bytes, due: float) -> None:
+        status, body = await client.ask(raw)
+        outcome.seconds.append(time.perf_counter() - due)
+        outcome.statuses[status] += 1
+        if status == 200:
+            outcome.accepted += json.loads(body)["accepted"]
 
-    await asyncio.gather(*(one(i) for i in range(senders)))
+    while True:
+        due = start + i * BATCH / rate
+        await asyncio.sleep(max(due - time.perf_counter(), 0))
+        job = asyncio.ensure_future(one(prepared[i % len(prepared)], due))
+        waiting.add(job)
+        job.add_done_callback(waiting.discard)
+        i += 1
 
 
 class Service:
@@ -330,14 +335,14 @@ def measured(path: Path, options: argparse.Namespace) -> dict[str, Any]:
             told["half"] = (await constant(client, traffic, half, options.seconds)).told()
             say(f"at {half:.0f}/s: {told['half']}")
             if options.events:
-                count = [0]
+                batches = Outcome()
                 start = time.perf_counter()
-                outcome = await constant(
-                    client, traffic, half / 2, options.seconds, written(client, traffic, options.senders, count)
-                )
-                told["events_per_second"] = round(count[0] / (time.perf_counter() - start))
-                told["while_events"] = outcome.told()
-                say(f"events: {told['events_per_second']}/s, beside {half / 2:.0f} requests/s: {told['while_events']}")
+                beside = written(client, traffic, options.event_rate, batches)
+                outcome = await constant(client, traffic, half / 2, options.seconds, beside)
+                told["events_per_second"] = round(batches.accepted / (time.perf_counter() - start))
+                told["batches"], told["while_events"] = batches.told(), outcome.told()
+                say(f"events: {told['events_per_second']}/s in batches of {BATCH}: {told['batches']}")
+                say(f"beside them, at {half / 2:.0f}/s: {told['while_events']}")
             if options.minutes:
                 memory = [service.resident()]
                 for _ in range(options.minutes):
@@ -379,7 +384,7 @@ def main() -> None:
     )
     parser.add_argument("--faults", action="store_true")
     parser.add_argument("--events", action="store_true")
-    parser.add_argument("--senders", type=int, default=4)
+    parser.add_argument("--event-rate", type=float, default=12_000, help="events per second")
     parser.add_argument("--minutes", type=int, default=0, help="so long at half of the saturation, for memory")
     parser.add_argument("--serve", nargs="*", default=[], help="options for `shortlist serve`")
     parser.add_argument("--json", action="store_true")
