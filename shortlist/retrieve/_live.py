@@ -65,4 +65,3 @@ def shared_rows(
 def _longest(allowed: Mask) -> int:
     """How many items one request bans, at most."""
     return 0 if allowed.offsets is None else int(np.diff(allowed.offsets).max(initial=0))
-
