@@ -103,6 +103,7 @@ def test_kuairand(tmp_path: Path) -> None:
     shown["play_time_ms"] = [2500, 100, 7000]
     before: dict[str, list[Any]] = {
         "user_id": [1, 2],
+        "history_len": [60, 0],
         "last_timestamp": [500, 600],
         "last_exposed_items": [[6, 7, 5], []],
         "last_long_watched_items": [[7, 6], [5]],
@@ -150,6 +151,19 @@ def test_kuairand(tmp_path: Path) -> None:
                 later.append((*shared, kind, i, played))
     assert rows(loaded, *columns) == sorted(earlier, key=lambda row: (row[0], row[2])) + later
     assert rows(tables(f"kuairand:{tmp_path}", history=False), *columns) == later
+    apart = [(*row[:3], f"earlier_{row[3]}", *row[4:]) for row in sorted(earlier, key=lambda row: (row[0], row[2]))]
+    assert rows(tables(f"kuairand:{tmp_path}", apart=True), *columns) == apart + later
+    users = loaded.users.select("user_id", pl.col("^earlier_.*$")).to_dict(as_series=False)
+    # Of the three videos that the first user was shown last, two were watched for long and one was liked; nothing was shown to the second.
+    assert users == {
+        "user_id": [1, 2],
+        "earlier_exposures": [60.0, 0.0],
+        "earlier_long_views": [2.0, 1.0],
+        "earlier_long_view_rate": [2 / 3, None],
+        "earlier_likes": [1.0, 0.0],
+        "earlier_like_rate": [1 / 3, None],
+    }
+    assert not [name for name in tables(f"kuairand:{tmp_path}", history=False).users.columns if "earlier" in name]
     dataset = read(f"kuairand:{tmp_path}")
     assert dataset.log.columns["tab"].tolist() == [-1] * 7 + [0] * 5 + [1] * 2 + [0] * 2
     kinds = {name: column.kind for name, column in dataset.catalogue.items.columns.items()}

@@ -7,7 +7,12 @@ Events. Each exposure is one `impression` and, at the same time and with the sam
 order: `click`, `long_view`, `like`, `follow`, `comment`, `forward`, `hate`. The value of a click or long view is the
 play time in seconds. What a user did before 25 April is known as lists of at most 50 videos, oldest first, without times;
 they become earlier events (`impression`, `long_view`, `like`; no request) **one second apart, ending at the user's last
-time before that day**: their order and end are real, their pace is not, and the three lists are not aligned.
+time before that day**: their order and end are real, their pace is not, and the three lists are not aligned. The lists hold no
+clicks, so a rate of clicks over impressions would count them as never clicked: with `apart` they are events of the kinds
+`earlier_impression`, `earlier_long_view` and `earlier_like`. What they say of a user as a whole stands in the users table:
+`earlier_exposures` (all of them, also beyond 50), `earlier_long_views` and `earlier_likes` (at most 50), and
+`earlier_long_view_rate` and `earlier_like_rate`, the shares of the videos last shown (at most 50) that are in the other list. All
+of it is known on 25 April, not before.
 
 Protocols. Retrieval: the targets are long views of 7-8 May, everything before known, seen videos stay. Click rate: given
 the exposures of 7-8 May, predict click and long view with the state as of each exposure.
@@ -40,13 +45,14 @@ COUNTS = ("follow_user_num", "fans_user_num", "friend_user_num", "register_days"
 FLAGS = ("is_lowactive_period", "is_live_streamer", "is_video_author")
 
 
-def load(folder: Path, *, history: bool = True) -> Tables:
-    """Exposures and what followed. history: put the events from before 25 April in front."""
+def load(folder: Path, *, history: bool = True, apart: bool = False) -> Tables:
+    """Exposures and what followed. history: put the events from before 25 April in front; apart: under kinds of their own."""
     events = _exposures(files.table(folder / "interactions.parquet"))
-    if history:
-        before = _history(files.table(folder / "history_before_20220425.parquet"))
-        events = pl.concat([before, events], how="diagonal_relaxed")
     users = _users(files.table(folder / "users.parquet"))
+    if history:
+        before = files.table(folder / "history_before_20220425.parquet")
+        events = pl.concat([_history(before, "earlier_" if apart else ""), events], how="diagonal_relaxed")
+        users = users.join(_earlier(before), on="user_id", how="left", maintain_order="left")
     items = _items(files.table(folder / "items.parquet"))
     codes = [name for name in users.columns if name.startswith("onehot_") or name in FLAGS]
     note = (
@@ -69,8 +75,8 @@ def _exposures(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(pieces).sort("request_id", maintain_order=True)
 
 
-def _history(users: pl.DataFrame) -> pl.DataFrame:
-    """The lists of each user as events; the last entry of every list is at the user's last time."""
+def _history(users: pl.DataFrame, prefix: str) -> pl.DataFrame:
+    """The lists of each user as events; the last entry of every list is at the user's last time. prefix: of their kinds."""
     pieces = []
     for kind, name in EARLIER.items():
         entries = users.filter(pl.col(name).list.len() > 0).select(
@@ -80,10 +86,24 @@ def _history(users: pl.DataFrame) -> pl.DataFrame:
         behind = pl.len().over("user_id").cast(pl.Int64) - 1 - pl.col("back")
         pieces.append(
             flat.select(
-                "user_id", "item_id", (pl.col("last_timestamp") - behind).alias("time"), pl.lit(kind).alias("event")
+                "user_id", "item_id", (pl.col("last_timestamp") - behind).alias("time"), pl.lit(prefix + kind).alias("event")
             )
         )
     return pl.concat(pieces).sort("user_id", "time", maintain_order=True)
+
+
+def _earlier(users: pl.DataFrame) -> pl.DataFrame:
+    """What the lists say of each user as a whole: how much, and what share of the videos last shown was watched for long, or liked."""
+    shown = pl.col(EARLIER["impression"])
+    columns = [pl.col("user_id").cast(pl.UInt32), pl.col("history_len").cast(pl.Float64).alias("earlier_exposures")]
+    for kind, name in (("long_view", "long_views"), ("like", "likes")):
+        taken = pl.col(EARLIER[kind])
+        share = shown.list.set_intersection(taken).list.len() / shown.list.n_unique()
+        columns += [
+            taken.list.len().cast(pl.Float64).alias(f"earlier_{name}"),
+            pl.when(shown.list.len() > 0).then(share).alias(f"earlier_{kind}_rate"),
+        ]
+    return users.select(columns)
 
 
 def _items(videos: pl.DataFrame) -> pl.DataFrame:
