@@ -23,6 +23,7 @@ from shortlist.state.memory import PLACE
 LADDER = ("5m", "20m", "1h", "4h", "12h", "1d", "3d", "7d", "14d", "30d", "90d", "180d", "365d")
 EVENTS = 500  # that a half-life must hold over all items together: fewer are noise
 RARE = 0.005  # share of the events that a kind must have
+ALIVE = 0.05  # share of the log's time, the newest, in which a kind must have come
 SEGMENT = 200  # values that a segment of people may have
 PER_USER = 400  # bytes per user that a key of user and item may take
 LEAST = 0.002  # nats that a segment must tell about the item
@@ -48,7 +49,7 @@ class Schema(NamedTuple):
     people: list[str]  # keys that tell people or places apart, the most telling first
     context: list[str]
     positive: list[str]  # positive kinds that have come so far: which others will come may not be known
-    others: list[str]  # kinds of events that are neither positive nor impressions, the commonest first
+    others: list[str]  # kinds of events that are neither positive nor impressions and still come, the commonest first
     shown: bool  # are there impressions?
 
 
@@ -106,13 +107,23 @@ class Auto:
         segments = [f"user.{name}" for name in left("user", groups(users))] + [
             name for name in context if name in catalogue.context
         ]
-        others = [kind for kind in kinds if kind not in ctx.positive and kind != ctx.impression]
+        alive = np.unique(log.kind[log.position(_late(log)) :])
+        others = [
+            kind
+            for kind in kinds
+            if kind not in ctx.positive and kind != ctx.impression and catalogue.kinds.code(kind) in alive
+        ]
         return Schema(
             left("item", useful(items)), left("item", shared(items))[: self.breadth], left("item", texts(items)),
             left("item", items.of_kind("vector")), left("user", useful(users)),
             telling(segments, log, ctx, self.breadth), context,
             [kind for kind in ctx.positive if counts[catalogue.kinds.code(kind)]], others[: self.breadth], ctx.impression in kinds,
         )  # fmt: skip
+
+
+def _late(log: Log) -> int:
+    """When the newest ALIVE of the log's time begins: a kind without an event since then has stopped."""
+    return int(log.time[-1] - ALIVE * (log.time[-1] - log.time[0])) if len(log) else 0
 
 
 def telling(segments: list[str], log: Log, ctx: FitContext, most: int) -> list[str]:
@@ -224,7 +235,7 @@ def _rates(schema: Schema, lives: list[str], log: Log, ctx: FitContext) -> list[
     chosen = []
     entry: dict[str, Any]
     items = [f"item.{name}" for name in schema.item_keys]
-    for event in [*schema.positive, *schema.others][:2]:
+    for event in [*schema.positive[:2], *schema.others]:
         own = ["item", *items] if event in schema.positive else ["item"]
         entry = {
             "type": "rate",
@@ -236,22 +247,21 @@ def _rates(schema: Schema, lives: list[str], log: Log, ctx: FitContext) -> list[
         }
         chosen.append(Choice(entry, f"{event} per impression"))
     places = [name for name in schema.context if name in ctx.catalogue.context][: len(schema.item_keys) or 1]
-    mine = ["user", *_within_budget([*places, *items], log, ctx)]
-    entry = {
-        "type": "rate",
-        "name": "rate_user",
-        "by": mine,
-        "half_life": [lives[-1]],
-        "total": True,
-        "hold": "30m",
-        "prior": 5.0,
-    }
+    mine = {"type": "rate", "half_life": [lives[-1]], "total": True, "hold": "30m", "prior": 5.0}
+    entry = {**mine, "name": "rate_user", "by": ["user", *_within_budget([*places, *items], log, ctx)]}
     why = "the user's own rate without the running visit: live, it orders his candidates the wrong way round"
     chosen.append(Choice(entry, why))
+    for event in schema.others[:1]:
+        entry = {**mine, "name": f"rate_user_{event}", "event": [event], "by": ["user"]}
+        chosen.append(Choice(entry, f"the user's own rate of {event}, in the same way"))
     segments = list(dict.fromkeys([*places, *schema.people]))
     if segments:
-        among = [*places, *(f"{name} x item" for name in segments)]
-        entry = {"type": "rate", "name": "rate_people", "by": among, "half_life": [lives[-1]]}
+        among = [
+            *places,
+            *(f"{name} x {key}" for name in places for key in items),
+            *(f"{name} x item" for name in segments),
+        ]
+        entry = {"type": "rate", "name": "rate_people", "by": among, "half_life": [lives[-1]], "total": True}
         chosen.append(Choice(entry, "the item's rate among people, or in places, like this one"))
     return chosen
 

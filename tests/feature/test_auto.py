@@ -110,6 +110,31 @@ def test_means_where_values_differ() -> None:
         assert ("mean" in entries(chosen(given))) == there
 
 
+def test_a_kind_that_has_stopped_counts_no_more() -> None:
+    """The carts end with the first day: the commonest other kind by far, and nothing that still happens."""
+    events = tables().events
+    old = events.filter(pl.col("event") == "click").head(3000).with_columns(event=pl.lit("cart"), time=pl.lit(START, pl.Int64))
+    given = Tables(pl.concat([old, events.filter(pl.col("event") != "cart")]).sort("time"), tables().items)
+    found = entries(chosen(given))
+    assert "counts_purchase" in found
+    assert not [name for name in found if "cart" in name]
+
+
+def test_rates_of_other_kinds() -> None:
+    """What is no success but follows an impression says something of the item, and the commonest of it of the user."""
+    found = entries(chosen())
+    others = [
+        name.removeprefix("counts_") for name in found if name.startswith("counts_") and name != "counts_of_groups"
+    ]
+    assert len(others) == 2
+    for kind in others:
+        assert (found[f"rate_{kind}"]["event"], found[f"rate_{kind}"]["by"]) == ([kind], ["item"])
+    own = [name for name in found if name.startswith("rate_user_")]
+    assert own == [f"rate_user_{others[0]}"]
+    assert (found[own[0]]["by"], found[own[0]]["hold"]) == (["user"], "30m")
+    assert found["rate_people"]["by"][:4] == ["device", "device x item.tags", "device x item.category", "device x item"]
+
+
 def test_vectors_have_their_similarity() -> None:
     items = tables().items
     assert items is not None
