@@ -241,6 +241,8 @@ class Frame:
     weight: Array  # (m,) float32
     cutoff: Array  # (n,) int32: which cut-off the request belongs to, 0 = oldest
     features: tuple[str, ...] = ()  # the candidate columns a ranker may use, in order
+    # (n,) int32: the newest cut-off whose window had ended when the request was asked, -1 = none; the one before its own when None
+    ended: Array | None = None
 
     def matrix(self) -> tuple[Array, Array, tuple[str, ...], tuple[str, ...]]:
         """Numbers (m, f) float32, categories (m, c) int32, and the names of both: see `split`."""

@@ -15,6 +15,7 @@ from shortlist.core.contracts import silent
 from shortlist.data.dataset import Dataset
 from shortlist.data.timeline import Split
 from shortlist.experiment import given
+from shortlist.experiment.drift import stability
 from shortlist.experiment.fit import Fitted, context_of, fit, positive_kinds
 from shortlist.experiment.replay import asked
 from shortlist.experiment.settle import Settled, settle
@@ -23,9 +24,6 @@ from shortlist.state.memory import PLACE, held, history_bytes
 
 TIMED = 100  # requests whose families are timed
 WARM = 5  # requests before those: the first compile and fill caches
-BINS = 10
-FREQUENT = 20  # categories with a bin of their own
-FLOOR = 1e-4  # share that an empty bin is given, so that its logarithm is finite
 BANDS = "below 0.1 steady, 0.1 to 0.25 moved, above 0.25 drifted"
 
 
@@ -155,49 +153,6 @@ def _drift(column: Array, windows: Array) -> float | None:
     """Drift from the oldest to the newest label window; None where there is one only."""
     oldest, newest = int(windows.min(initial=0)), int(windows.max(initial=0))
     return None if oldest == newest else stability(column[windows == oldest], column[windows == newest])
-
-
-def stability(old: Array, new: Array) -> float:
-    """Population stability index: sum over bins of (q - p) * ln(q / p), with p and q the shares of the old and the new values in each.
-
-    Numbers: ten bins of equal share of the old values, and one for every edge that values repeat; categories: the twenty that were most frequent, and
-    one for the others. Missing values have a bin of their own. Shares below 0.0001 count as that. Usual bands: below 0.1 steady,
-    0.1 to 0.25 moved, above 0.25 drifted.
-    """
-    bins_of = _categories(old) if old.dtype.kind in "iu" else _quantiles(old)
-    shares = []
-    for values in (old, new):
-        counts = np.bincount(bins_of(values), minlength=FREQUENT + 2)
-        shares.append(np.maximum(counts / max(len(values), 1), FLOOR))
-    p, q = shares
-    return float(np.sum((q - p) * np.log(q / p)))
-
-
-def _quantiles(old: Array) -> Callable[[Array], Array]:
-    """Bins of numbers; the last one is of the missing."""
-    there = old[~np.isnan(old)]
-    edges = np.unique(np.quantile(there, np.arange(1, BINS) / BINS)) if len(there) else np.zeros(0)
-
-    def bins(values: Array) -> Array:
-        # Odd numbers: the very edges. Without them a value that most rows share would lie in one bin with all that is below it.
-        spot = np.searchsorted(edges, values, side="left") + np.searchsorted(edges, values, side="right")
-        return np.where(np.isnan(values), FREQUENT + 1, spot)
-
-    return bins
-
-
-def _categories(old: Array) -> Callable[[Array], Array]:
-    """Bins of categories: frequent ones, the rest, the missing."""
-    codes, counts = np.unique(old[old >= 0], return_counts=True)
-    own = np.sort(codes[np.lexsort((codes, -counts))][:FREQUENT])
-
-    def bins(values: Array) -> Array:
-        spot = np.searchsorted(own, values)
-        inside = spot < len(own)
-        inside[inside] = own[spot[inside]] == values[inside]
-        return np.where(values < 0, FREQUENT + 1, np.where(inside, spot, FREQUENT))
-
-    return bins
 
 
 def _memory(fitted: Fitted) -> tuple[list[dict[str, Any]], dict[str, Any]]:

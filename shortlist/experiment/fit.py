@@ -20,6 +20,7 @@ from shortlist.core.units import iso
 from shortlist.data.dataset import Dataset
 from shortlist.data.timeline import Requests, Shown, Split
 from shortlist.experiment import given
+from shortlist.experiment.drift import drifting
 from shortlist.experiment.guard import Guard, judge, judge_given
 from shortlist.experiment.merging import LEAST, REQUESTS, Lessons
 from shortlist.experiment.replay import Replay, batches
@@ -229,6 +230,7 @@ def _train(fitted: Fitted, labels: list[Split]) -> None:
     frames: list[Frame] = []
     late: list[Frame] = []  # of the validation window's time: they may train only after it has judged
     valid: Frame | None = None
+    ended = _ended(labels)
     for i, split in enumerate(labels):
         fitted.replay = advanced(fitted, split)
         ctx = context_of(recipe, data, split.cut, fitted.ctx.progress)
@@ -250,11 +252,13 @@ def _train(fitted: Fitted, labels: list[Split]) -> None:
             full = np.zeros(len(asked), dtype=bool)
             full[: len(held)] = True
             order = np.argsort(asked.position, kind="stable")
-            valid, more = _frames(fitted, asked.take(order), i, full[order], split, noted)
+            made = _frames(fitted, asked.take(order), i, full[order], split, noted)
+            valid, more = (_dated(each, ended[i]) for each in made)
             if more is not None:  # of the validation window's own time: they wait, too, unless there is nothing older
                 (late if frames else frames).append(more)
         else:
             _, frame = _frames(fitted, requests, i, np.zeros(len(requests), dtype=bool), split, noted)
+            frame = _dated(frame, ended[i])
             if frame is not None:
                 (frames if split.stop <= labels[-1].start or len(labels) == 1 else late).append(frame)
     if late and not frames:
@@ -269,6 +273,18 @@ def _train(fitted: Fitted, labels: list[Split]) -> None:
     _learn(fitted, frames, late, valid)
     if lessons is not None:
         _taught(fitted, lessons)
+
+
+def _ended(labels: list[Split]) -> list[int]:
+    """For every label split the newest one whose window has ended when it begins; -1 = none."""
+    return [
+        max((j for j, older in enumerate(labels[:i]) if older.stop <= split.start), default=-1)
+        for i, split in enumerate(labels)
+    ]
+
+
+def _dated(frame: Frame | None, ended: int) -> Frame | None:
+    return None if frame is None else replace(frame, ended=np.full(frame.batch.n, ended, dtype=np.int32))
 
 
 def label_requests(fitted: Fitted, split: Split, i: int) -> Requests:
@@ -458,12 +474,14 @@ def joined(frames: list[Frame]) -> Frame:
         np.concatenate([frame.weight for frame in frames]),
         np.concatenate([frame.cutoff for frame in frames]),
         frames[0].features,
+        None if any(frame.ended is None for frame in frames) else np.concatenate([frame.ended for frame in frames]),
     )
 
 
 def _learn(fitted: Fitted, frames: list[Frame], late: list[Frame], valid: Frame) -> None:
     """The ranker on the older frames, judged on the newest; then on all, unless the recipe says otherwise."""
     recipe, pipeline, ctx = fitted.recipe, fitted.pipeline, fitted.ctx
+    frames, late, valid = _steady(fitted, frames, late, valid)
     older = joined(frames)
     steps = list(pipeline.rankers.items())
     for name, ranker in ctx.progress(steps, "train", len(steps)):
@@ -490,6 +508,34 @@ def _learn(fitted: Fitted, frames: list[Frame], late: list[Frame], valid: Frame)
         pipeline.fallback = fitted.guard.verdict.removeprefix("source:")
 
 
+def _steady(
+    fitted: Fitted, frames: list[Frame], late: list[Frame], valid: Frame
+) -> tuple[list[Frame], list[Frame], Frame]:
+    """The frames without the columns that drift from window to window, where the recipe asks for it."""
+    most = fitted.recipe.train.drift
+    if most <= 0:
+        return frames, late, valid
+    windows = {int(frame.cutoff[0]): frame for frame in (*frames, *late, _sampled(valid, fitted.recipe))}
+    there = sorted(windows)
+    ended = [-1 if (one := windows[i].ended) is None else int(one[0]) for i in there]
+    left = drifting([windows[i] for i in there], [there.index(j) if j in windows else -1 for j in ended], most)
+    kept = tuple(name for name in valid.features if name not in left)
+    if not left or not kept:
+        return frames, late, valid
+    listed = ", ".join(
+        f"{name} ({value:.2f})" for name, value in sorted(left.items(), key=lambda one: (-one[1], one[0]))
+    )
+    fitted.notes.append(
+        f"Drift from one label window to the next is above {most:g}; the ranker does without: {listed}."
+    )
+    fitted.pipeline.columns = kept
+
+    def thin(some: list[Frame]) -> list[Frame]:
+        return [replace(frame, features=kept) for frame in some]
+
+    return thin(frames), thin(late), replace(valid, features=kept)
+
+
 def _sampled(valid: Frame, recipe: Recipe) -> Frame:
     """The validation frame thinned to what a training frame holds."""
     batch = sample(
@@ -499,4 +545,5 @@ def _sampled(valid: Frame, recipe: Recipe) -> Frame:
     return Frame(
         batch.without(["label"]), batch.cand["label"], np.ones(batch.m, dtype=np.float32),
         np.full(batch.n, valid.cutoff[0], dtype=np.int32), valid.features,
+        None if valid.ended is None else np.full(batch.n, valid.ended[0], dtype=np.int32),
     )  # fmt: skip

@@ -79,6 +79,11 @@ class Train:
         0.0, "share of the kept negatives that are the best-ranked ones instead of random", low=0.0, high=1.0
     )
     grades: dict[str, float] = param({}, "relevance of event kinds, where it is not 1")
+    drift: float = param(
+        0.0,
+        "leave out columns whose population stability index between label windows is above this; 0 = none; 0.25 is the usual line",
+        low=0.0,
+    )
     refit: bool = param(True, "fit the ranker again on all windows after the newest has chosen its length")
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from shortlist.core.component import names
+from shortlist.rank.blend import Blend
 from shortlist.rank.catboost import Catboost
 from shortlist.rank.linear import Linear
 from shortlist.testing.conformance import RankerSuite
@@ -11,6 +12,11 @@ from shortlist.testing.conformance import RankerSuite
 class TestLinear(RankerSuite):
     def part(self) -> Any:
         return Linear()
+
+
+class TestBlend(RankerSuite):
+    def part(self) -> Any:
+        return Blend(of={"type": "catboost", "iterations": 40})
 
 
 class TestCatboost(RankerSuite):

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from shortlist.core.batch import Array
 from shortlist.core.errors import ConfigError
 from shortlist.data.dataset import Dataset, encode
-from shortlist.experiment.features import FLOOR, FREQUENT, Features, described, features, settled, stability
+from shortlist.experiment.drift import FLOOR, FREQUENT, stability
+from shortlist.experiment.features import Features, described, features, settled
 from shortlist.experiment.fit import Fitted, fit
 from shortlist.experiment.freeze import freeze, frozen
 from shortlist.experiment.settle import Settled
