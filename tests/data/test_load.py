@@ -153,6 +153,7 @@ def test_kuairand(tmp_path: Path) -> None:
     assert rows(tables(f"kuairand:{tmp_path}", history=False), *columns) == later
     apart = [(*row[:3], f"earlier_{row[3]}", *row[4:]) for row in sorted(earlier, key=lambda row: (row[0], row[2]))]
     assert rows(tables(f"kuairand:{tmp_path}", apart=True), *columns) == apart + later
+    assert loaded.users is not None
     users = loaded.users.select("user_id", pl.col("^earlier_.*$")).to_dict(as_series=False)
     # Of the three videos that the first user was shown last, two were watched for long and one was liked; nothing was shown to the second.
     assert users == {
@@ -163,7 +164,9 @@ def test_kuairand(tmp_path: Path) -> None:
         "earlier_likes": [1.0, 0.0],
         "earlier_like_rate": [1 / 3, None],
     }
-    assert not [name for name in tables(f"kuairand:{tmp_path}", history=False).users.columns if "earlier" in name]
+    bare = tables(f"kuairand:{tmp_path}", history=False).users
+    assert bare is not None
+    assert not [name for name in bare.columns if "earlier" in name]
     dataset = read(f"kuairand:{tmp_path}")
     assert dataset.log.columns["tab"].tolist() == [-1] * 7 + [0] * 5 + [1] * 2 + [0] * 2
     kinds = {name: column.kind for name, column in dataset.catalogue.items.columns.items()}

@@ -72,17 +72,18 @@ def test_windows_are_compared_with_those_that_had_ended() -> None:
 
 def test_a_fit_leaves_out_what_drifts() -> None:
     """Cut-offs at the same hour of successive days: the weekday is another one in each."""
+    train = {"requests": 200, "negatives": 20}
     spec = {
         "data": {"positive": ["click"]},
         "timeline": {"test": 0.8, "window": "1d", "cutoffs": 4},
-        "train": {"requests": 200, "negatives": 20},
+        "train": train,
         "source": [{"type": "popular"}],
         "feature": [{"type": "clock"}, {"type": "counts", "half_life": ["3d"]}],
         "ranker": [{"type": "linear"}],
     }
     data = encode(world(users=300, items=60, days=14).tables)
     every = fit(parse(spec), data)
-    steady = fit(parse({**spec, "train": {**spec["train"], "drift": 0.25}}), data)
+    steady = fit(parse({**spec, "train": {**train, "drift": 0.25}}), data)
     assert every.frame is not None
     assert steady.frame is not None
     assert "clock.weekday" in every.frame.features

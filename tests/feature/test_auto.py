@@ -113,7 +113,11 @@ def test_means_where_values_differ() -> None:
 def test_a_kind_that_has_stopped_counts_no_more() -> None:
     """The carts end with the first day: the commonest other kind by far, and nothing that still happens."""
     events = tables().events
-    old = events.filter(pl.col("event") == "click").head(3000).with_columns(event=pl.lit("cart"), time=pl.lit(START, pl.Int64))
+    old = (
+        events.filter(pl.col("event") == "click")
+        .head(3000)
+        .with_columns(event=pl.lit("cart"), time=pl.lit(START, pl.Int64))
+    )
     given = Tables(pl.concat([old, events.filter(pl.col("event") != "cart")]).sort("time"), tables().items)
     found = entries(chosen(given))
     assert "counts_purchase" in found

@@ -86,7 +86,10 @@ def _history(users: pl.DataFrame, prefix: str) -> pl.DataFrame:
         behind = pl.len().over("user_id").cast(pl.Int64) - 1 - pl.col("back")
         pieces.append(
             flat.select(
-                "user_id", "item_id", (pl.col("last_timestamp") - behind).alias("time"), pl.lit(prefix + kind).alias("event")
+                "user_id",
+                "item_id",
+                (pl.col("last_timestamp") - behind).alias("time"),
+                pl.lit(prefix + kind).alias("event"),
             )
         )
     return pl.concat(pieces).sort("user_id", "time", maintain_order=True)
