@@ -55,6 +55,22 @@ def given(batch: Batch, names: Sequence[str], hits: Sequence[Hits]) -> Batch:
     return batch.with_columns(columns)
 
 
+def chosen(batch: Batch, names: Sequence[str], hits: Sequence[Hits], items: Array, size: int) -> Batch:
+    """As `merge`, with these (n, k) items as the candidates, in their order, and no others; -1 = none. What no source found has no ranks, and
+    the scores of sources that know every item's."""
+    own = Hits(items.astype(np.int32), np.zeros(items.shape, dtype=np.float32))
+    total = sum(found.items.shape[1] for found in (*hits, own))
+    pool = merge(batch, [*names, ""], [*hits, own], total, size)
+    own_rank = pool.cand["rank_"]
+    here = np.flatnonzero(np.isfinite(own_rank))
+    pool = pool.take(here[np.lexsort((own_rank[here], pool.owner[here]))]).without(("score_", "rank_", "pct_"))
+    ranks = np.stack([pool.cand[f"rank_{name}"] for name in names])
+    found = np.isfinite(ranks)
+    first = np.where(found, ranks, np.inf).min(axis=0)
+    counts = found.sum(axis=0).astype(np.float32)
+    return pool.with_columns({"sources": counts, "best_rank": np.where(counts > 0, first, np.nan).astype(np.float32)})
+
+
 @njit(cache=True, nogil=True)
 def _own(offsets: Array, item: Array, items: Array, scores: Array) -> Array:
     """The score of each candidate among its request's hits; NaN where it is none of them."""

@@ -22,7 +22,7 @@ from shortlist.pipeline.calibrated import Calibrated
 from shortlist.pipeline.config import Recipe
 from shortlist.pipeline.learned import Learned
 from shortlist.pipeline.limits import Limit, of
-from shortlist.pipeline.merge import best, given, merge
+from shortlist.pipeline.merge import best, chosen, given, merge
 from shortlist.pipeline.quota import Quota, search, segments
 from shortlist.pipeline.trace import Trace
 from shortlist.state.form import Form
@@ -117,10 +117,12 @@ class Pipeline:
             part.fit(log, replace(ctx, place=place))
 
     def retrieve(
-        self, batch: Batch, state: State, trace: Trace | None = None, ban: Mask | None = None, run: Run = plainly
-    ) -> Batch:
+        self, batch: Batch, state: State, trace: Trace | None = None, ban: Mask | None = None, run: Run = plainly,
+        items: Array | None = None,
+    ) -> Batch:  # fmt: skip
         """Candidates of n requests: sources, merge, filters. Context values that no event has brought yet are unknown, also
-        where a log encoded at once has a code for them. ban: what the requests themselves do not allow, besides the filters."""
+        where a log encoded at once has a code for them. ban: what the requests themselves do not allow, besides the filters. items: (n, k)
+        codes, -1 = none: these are the candidates, whatever the sources find."""
         timed = _timer(trace)
         context = {name: state.known(name, batch.req[name]) for name in state.catalogue.context if name in batch.req}
         batch = Batch({**batch.req, **context}, batch.offsets, batch.cand) if context else batch
@@ -140,6 +142,9 @@ class Pipeline:
         with timed("merge"):
             if self.given:
                 pool = given(self._named(batch), list(self.sources), hits)
+            elif items is not None:
+                pool = chosen(batch, list(self.sources), hits, items, len(state.catalogue.items))
+                pool = self._with_chance(pool, segment)
             else:
                 pool = self._merged(batch, hits, len(state.catalogue.items), segment, trace)
         with timed("filters"):
@@ -166,6 +171,15 @@ class Pipeline:
             return best(union, self.merger.chance(evidence), self.pool)
         pool = merge(batch, names, hits, self.pool, size)
         return pool.with_columns({"chance": np.full(pool.m, np.nan, dtype=np.float32)})
+
+    def _with_chance(self, pool: Batch, segment: Array | None) -> Batch:
+        """Candidates with the column of the fitted merge, where there is one."""
+        if self.merger is None or segment is None:
+            return pool
+        chance = np.full(pool.m, np.nan, dtype=np.float32)
+        if self.merges:
+            chance = self.merger.chance(self.merger.rows(pool, list(self.sources), segment))
+        return pool.with_columns({"chance": chance})
 
     @property
     def merges(self) -> bool:

@@ -16,11 +16,11 @@ from shortlist.serve.eventlog.contract import Ack, Entry, KeyUsed, LogError
 from shortlist.serve.figures import Figures
 from shortlist.serve.http import Hooks, Refused, Routes, document, plain_errors
 from shortlist.serve.line import Line
-from shortlist.serve.routes import events, health, items, metrics, recommend, users
+from shortlist.serve.routes import events, health, items, metrics, others, recommend, users
 from shortlist.serve.security import Keys, token
 from shortlist.serve.service import Service
 
-GROUPS: tuple[ModuleType, ...] = (recommend, events, items, users, health, metrics)  # the order of the document
+GROUPS: tuple[ModuleType, ...] = (recommend, others, events, items, users, health, metrics)  # the order of the document
 TITLE = "Shortlist"
 PULSE = 0.5  # seconds
 LOGGER = logging.getLogger("shortlist.serve")

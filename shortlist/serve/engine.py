@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -31,10 +31,14 @@ from shortlist.serve.eventlog.codec import encode
 from shortlist.serve.eventlog.contract import Ack, Entry, EventLog, KeyUsed, LogError
 from shortlist.serve.eventlog.writer import Writer
 from shortlist.serve.fold import FOLDED, fold
+from shortlist.serve.likeness import similar
 from shortlist.serve.parallel import in_order
 from shortlist.serve.record import Recorder
 from shortlist.state import snapshot
 from shortlist.state.state import State
+
+if TYPE_CHECKING:
+    from shortlist.serve.traces import Traces
 
 __all__ = ["MOST", "Engine"]
 
@@ -69,6 +73,8 @@ class Engine:
         self.position = 0  # of the log: every entry up to it is folded in
         self.writer: Writer | None = None
         self.impression = impression  # the event kind of which a served answer is an event; "" = it is none
+        self.traces: Traces | None = None  # where it keeps why answers are as they are
+        self.epoch = 0  # the log position of the newest erasure that the codes of items reckon with
         self.hasher: Hasher | None = None  # of ids, with a log: who was erased
         self.known_users = len(state.catalogue.users)  # of the bundle: codes below it
         self.outdated = False  # somebody was erased, and the state was built from a log with them in it
@@ -179,6 +185,7 @@ class Engine:
         the log position that the bundle stands at. Returns the position to follow the log from."""
         assert self.hasher is not None
         hashes, position, _ = erased(self.log)
+        self.epoch = position
         if root is not None and self.restore(root, position):
             return self.position
         forget(self.state, hashes, self.hasher)
@@ -186,7 +193,7 @@ class Engine:
 
     def exchange(self, other: Engine) -> None:
         """Take the state of another engine of the same bundle, that has folded the log as it is now."""
-        self.state, self.position, self.outdated = other.state, other.position, False
+        self.state, self.position, self.outdated, self.epoch = other.state, other.position, False, other.epoch
         self._changed(self.catalogue.items.touched())
 
     def _changed(self, codes: Array) -> None:
@@ -237,7 +244,7 @@ class Engine:
             if trace is not None and explain:
                 shown["why"] = trace.why(code, [*self.pipeline.filters, REQUEST])
             items.append(shown)
-        made = {
+        made: dict[str, Any] = {
             "user_id": request.get("user_id"),
             "items": items,
             "time": int(asked.batch.time[0]),
@@ -250,6 +257,10 @@ class Engine:
         if self.writer is not None:
             made.setdefault("request_id", self.request_id())
             self._served(asked, made, answer, trace, variant, put or self.put)
+            if self.traces is not None and trace is not None and self.hasher is not None:
+                user, found = self.hasher(made["user_id"]), list(self.pipeline.sources)
+                about = (made["request_id"], self.surface, self.name, self.epoch, asked.request)
+                self.traces.add(trace, *about, found, user)
         if self.observe is not None:
             self.observe(self.surface, trace, degraded)
         return {**made, "took_ms": round(1000 * (time.perf_counter() - started), 3)}
@@ -264,6 +275,8 @@ class Engine:
 
     def request_id(self) -> str:
         """A new name for an answer, that no other worker gives."""
+        if self.traces is not None:
+            return self.traces.name()
         self._serial += 1
         return f"{self._prefix}-{self._serial}"
 
@@ -298,6 +311,72 @@ class Engine:
         if trace is not None:
             trace.answer = answer
         return Outcome(answer, degraded)
+
+    def rank(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Given items in the order of the ranker: a request as for `recommend`, with `items` instead of k, exclude and filter. Those that a
+        filter drops, and that nobody knows, are told in `left_out` with the reason. Rules do not apply: nothing is taken out or moved."""
+        started = time.perf_counter()
+        degraded = self._ready()
+        listed = request.get("items")
+        if not isinstance(listed, list | tuple) or not 1 <= len(listed) <= MOST or not all(map(told.is_id, listed)):
+            raise ConfigError(f"request: items must be a list of 1 to {MOST} item ids")
+        asked = self.asked({key: value for key, value in request.items() if key != "items"})
+        names = self.catalogue.items.ids
+        codes = names.codes(list(dict.fromkeys(names.like(name) for name in listed)))
+        left_out = [{"item_id": name, "reason": "unknown item"} for name in listed if names.code(name) < 0]
+        codes, trace = codes[codes >= 0], Trace(whole=False)
+        items: list[dict[str, Any]] = []
+        if len(codes):
+            batch = asked.batch
+            if self.pipeline.given:
+                batch = Batch(batch.req, np.array([0, len(codes)]), {"item": codes})
+            pool = self.pipeline.retrieve(batch, self.state, trace, asked.ban(), items=codes.reshape(1, -1))
+            if self.pipeline.rankers and not self.pipeline.fallback:
+                pool = self.pipeline.add_features(pool, self.state, trace)
+            ranked = self.pipeline.rank(pool, trace, whole=False)
+            trace.ranked = trace.answer = ranked
+            scores = ranked.cand["score"].tolist()
+            items = [
+                {"item_id": names.name(code), "score": score}
+                for code, score in zip(ranked.item.tolist(), scores, strict=True)
+            ]
+            gone = set(codes.tolist()) - set(ranked.item.tolist())
+            for code in sorted(gone):
+                left_out.append(
+                    {
+                        "item_id": names.name(code),
+                        "reason": trace.why(code, [*self.pipeline.filters, REQUEST])["reason"],
+                    }
+                )
+        return {
+            "user_id": request.get("user_id"), "items": items, "left_out": left_out, "bundle": self.name, "degraded": degraded,
+            "took_ms": round(1000 * (time.perf_counter() - started), 3),
+        }  # fmt: skip
+
+    def similar(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Items like one: `{"item_id", "k", "exclude", "filter", "context", "time"}`; what the pipeline's sources find for somebody who has met
+        that item alone (see `likeness`). One that nobody knows has none, which is no error."""
+        started = time.perf_counter()
+        degraded = self._ready()
+        name = request.get("item_id")
+        if not told.is_id(name):
+            raise ConfigError(f"request: item_id must be an id, not {name!r}")
+        asked = self.asked({key: value for key, value in request.items() if key != "item_id"})
+        names = self.catalogue.items.ids
+        code = names.code(name)
+        items: list[dict[str, Any]] = []
+        if code >= 0:
+            only = asked.only
+            if len(asked.exclude):
+                only = np.ones(len(names), dtype=bool) if only is None else only.copy()
+                only[asked.exclude] = False
+            codes, scores, by = similar(self.pipeline, self.state, asked.batch, code, asked.k, only)
+            for each, score, sources in zip(codes.tolist(), scores.tolist(), by, strict=True):
+                items.append({"item_id": names.name(each), "score": score, "sources": sources})
+        return {
+            "item_id": name, "items": items, "bundle": self.name, "degraded": degraded,
+            "took_ms": round(1000 * (time.perf_counter() - started), 3),
+        }  # fmt: skip
 
     def put(self, content: entry.Served) -> None:
         """Hand an answer to the log. It does not wait for the disk; what finds no room is counted."""

@@ -26,6 +26,7 @@ from shortlist.state import snapshot
 from shortlist.state.state import State
 
 PIECE = 1000
+MOST = 200_000  # hashes that are remembered
 
 
 class Hasher:
@@ -40,6 +41,8 @@ class Hasher:
         name = str(user)
         found = self._held.get(name)
         if found is None:
+            if len(self._held) > MOST:
+                self._held.clear()
             raw = name.encode("utf-8", "surrogatepass")
             found = self._held[name] = hashlib.blake2b(raw, key=self._key, digest_size=16).hexdigest()
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from shortlist.serve.eventlog.writer import Writer
 from shortlist.serve.experiments import Experiments, draft_rng, team_draft, uniform
 from shortlist.serve.settings import Settings
 from shortlist.serve.swap import Swap
+from shortlist.serve.traces import Traces
 
 FUTURE = 86_400  # seconds that an event's time may be ahead: one far ahead would age everything else at a blow
 REPLAYED = 20_000  # newest entries of the log among which requests for the warm-up are looked for
@@ -44,6 +46,7 @@ class Service:
         self.problem = "starting"  # why it is not ready
         self.warmed = 0  # requests replayed
         self.hasher = Hasher(log)
+        self.traces: Traces | None = None
         self.saved: dict[str, int] = {}  # by surface, the log position that it started from
 
     @classmethod
@@ -61,6 +64,9 @@ class Service:
         for engine in self.engines.values():
             engine.protect()
         self.warm()
+        self.traces = Traces(self.settings.place / "traces", secrets.token_hex(6))
+        for _, engine in self.swap.engines():
+            engine.traces = self.traces
         self.ready, self.problem = True, ""
 
     def attach(self) -> None:
@@ -82,7 +88,10 @@ class Service:
     def erase(self, user: Id) -> int:
         """Take a user out of everything: see `erase`. Returns the position from which on it is so. Long: not on an event loop."""
         hashes = [self.hasher(user)]
-        return erase(self.log, hashes, self.hasher, self.settings.place, self.now(), self.append)
+        position = erase(self.log, hashes, self.hasher, self.settings.place, self.now(), self.append)
+        if self.traces is not None:
+            self.traces.forget(set(hashes))
+        return position
 
     def fitted_with(self, user: Id) -> bool:
         """Was any of the bundles fitted with this user's past?"""
@@ -233,6 +242,7 @@ class Service:
         engine.protect()
         self._attach(engine, after)
         self._warm(engine)
+        engine.traces = self.traces
         return engine
 
     def told(self, events: entry.Events) -> entry.Events:

@@ -4,6 +4,7 @@ columns, kinds of events) are made when the service starts, so that the OpenAPI 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -40,6 +41,42 @@ class Answer(Struct):
     items: list[Item]
     cursor: str | None
     variant: str
+    bundle: str
+    degraded: list[str]
+    took_ms: float
+
+
+class LeftOut(Struct):
+    """An item that is not ranked, and why."""
+
+    item_id: str | int
+    reason: str
+
+
+class Ranked(Struct):
+    """The given items in order."""
+
+    user_id: str | int | None
+    items: list[Item]
+    left_out: list[LeftOut]
+    bundle: str
+    degraded: list[str]
+    took_ms: float
+
+
+class AlikeItem(Struct):
+    """An item like another. sources: those that found it."""
+
+    item_id: str | int
+    score: float
+    sources: list[str]
+
+
+class Alike(Struct):
+    """Items like one."""
+
+    item_id: str | int
+    items: list[AlikeItem]
     bundle: str
     degraded: list[str]
     took_ms: float
@@ -127,8 +164,15 @@ class Standing(Struct):
 def bodies(
     kinds: Iterable[str], context: Iterable[str], words: Iterable[str], surfaces: Iterable[str]
 ) -> dict[str, type[Struct]]:
-    """The types that depend on the bundles: `Recommend`, `Event`, `Events`. kinds: of events; context: names of the context that requests
-    may carry; words: context columns that events may carry; surfaces: names."""
+    """The types that depend on the bundles: `Recommend`, `Rank`, `Similar`, `Event`, `Events`; the same for the same vocabulary. kinds: of
+    events; context: names of the context that requests may carry; words: context columns that events may carry; surfaces: names."""
+    return _bodies(tuple(kinds), tuple(context), tuple(words), tuple(surfaces))
+
+
+@lru_cache(maxsize=8)
+def _bodies(
+    kinds: tuple[str, ...], context: tuple[str, ...], words: tuple[str, ...], surfaces: tuple[str, ...]
+) -> dict[str, type[Struct]]:
     names, known = list(context), list(kinds)
     surface = Literal[tuple(surfaces)]  # type: ignore[valid-type]
     kind: Any = Literal[tuple(known)] if known else str
@@ -175,4 +219,24 @@ def bodies(
         [("events", Annotated[list[event], Meta(min_length=1, max_length=EVENTS)]), ("key", Key | None, None)],  # type: ignore[valid-type]
         forbid_unknown_fields=True, omit_defaults=True,
     )  # fmt: skip
-    return {"Recommend": recommend, "Event": event, "Events": events}
+    shared: list[Any] = [
+        ("surface", surface | None, None),
+        ("time", str | int | None, None),
+        ("context", made | None, None),
+    ]
+    listed = Annotated[list[Id], Meta(min_length=1, max_length=MOST)]
+    rank = msgspec.defstruct(
+        "Rank",
+        [("items", listed), ("user_id", Id | None, None), *shared],
+        forbid_unknown_fields=True,
+        omit_defaults=True,
+    )
+    similar = msgspec.defstruct(
+        "Similar",
+        [
+            ("item_id", Id), ("k", Annotated[int, Meta(ge=1, le=MOST)] | None, None),
+            ("exclude", Annotated[list[Id], Meta(max_length=EXCLUDED)] | None, None), ("filter", dict[str, Any] | None, None), *shared,
+        ],
+        forbid_unknown_fields=True, omit_defaults=True,
+    )  # fmt: skip
+    return {"Recommend": recommend, "Event": event, "Events": events, "Rank": rank, "Similar": similar}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
@@ -16,6 +17,7 @@ from shortlist.serve.told import word
 if TYPE_CHECKING:
     from shortlist.serve.app import App
 
+KEY = re.compile(r"[!-~]{1,200}")
 HEADER = {
     "name": "Idempotency-Key", "in": "header", "required": False,
     "description": "A name of the batch's own: sent again, it is not taken in again. The same as `key` of the body.",
@@ -56,9 +58,12 @@ def add(routes: Routes, app: App) -> None:
         """Takes in a batch of events, all or none. When the answer comes they are durable, and the next answer of any worker knows them.
         `request_id` says to which answer an event belongs. A batch under an idempotency key can be sent again without harm."""
         app.check()
-        key = request.headers.get("idempotency-key") or body.key or ""
-        if len(key) > 200 or (body.key and body.key != key):
-            raise DataError("Idempotency-Key: another key than the body's, or longer than 200 letters")
+        header = request.headers.get("idempotency-key")
+        if header is not None and (not KEY.fullmatch(header) or body.key not in (None, header)):
+            raise DataError(
+                "Idempotency-Key: must be 1 to 200 printable ASCII letters, and the body's key where that has one"
+            )
+        key = header or body.key or ""
         sent = columns(body.events)
         mark = encode(sent) if key else b""  # before times are filled in: sent again, they would be others
         content = service.told(sent)

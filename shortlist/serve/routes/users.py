@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 HISTORY = 100  # newest events that are told
 
 
+def named(request: Request) -> str:
+    """The user of the path. DataError for what cannot be an id."""
+    name: str = request.path_params["user_id"]
+    if not 1 <= len(name) <= LONGEST:
+        raise DataError(f"user_id: must have 1 to {LONGEST} letters, not {len(name)}")
+    return name
+
+
 def add(routes: Routes, app: App) -> None:
     """PUT /v1/users, GET and DELETE /v1/users/{user_id}."""
     service = app.service
@@ -47,7 +55,7 @@ def add(routes: Routes, app: App) -> None:
         app.check()
         engine = service.engine(None)
         engine.catch_up()
-        name = request.path_params["user_id"]
+        name = named(request)
         users = engine.catalogue.users
         code = users.ids.code(name)
         if code < 0:
@@ -63,7 +71,7 @@ def add(routes: Routes, app: App) -> None:
         """Erases a user: events, attributes, answers, snapshots, traces. When the answer comes, no file of the log names them; every worker
         forgets them with its next answer. What the bundle learned goes when it is fitted again."""
         app.check()
-        name = request.path_params["user_id"]
+        name = named(request)
         fitted = service.fitted_with(name)
         position = await asyncio.get_running_loop().run_in_executor(None, service.erase, name)
         return wire.Erased(True, fitted, position)
@@ -73,12 +81,12 @@ def add(routes: Routes, app: App) -> None:
     }]  # fmt: skip
     path = "/v1/users/{user_id:path}"
     routes.add(
-        "GET", path, get, scope="read", name="get_user", summary="What is known of a user", answer=wire.User, errors=(503,),
+        "GET", path, get, scope="read", name="get_user", summary="What is known of a user", answer=wire.User, errors=(422, 503),
         parameters=about,
     )  # fmt: skip
     routes.add(
         "DELETE", path, delete, scope="write", name="erase_user", summary="Erase a user", answer=wire.Erased,
-        errors=(429, 503), parameters=about,
+        errors=(422, 429, 503), parameters=about,
     )  # fmt: skip
     routes.add(
         "PUT", "/v1/users", put, scope="write", name="put_users", summary="New or changed users", body=wire.Rows,
