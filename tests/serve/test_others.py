@@ -79,7 +79,7 @@ def test_similar_items_are_those_of_one_history(shop: Path, client: Client) -> N
     batch = engine.asked({"user_id": "one"}).batch
     expected: dict[int, float] = {}
     for name in ("itemknn", "content"):
-        hits = engine.pipeline.sources[name].retrieve(batch, alone, engine.pipeline.quotas[name] + 1, None)
+        hits = engine.pipeline.sources[name].retrieve(batch, alone, 20 + 1, None)
         for rank, code in enumerate([code for code in hits.items[0] if code >= 0 and code != 10], 1):
             expected[int(code)] = expected.get(int(code), 0.0) + 1 / (60 + rank)
     names = engine.catalogue.items.ids
