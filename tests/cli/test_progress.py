@@ -60,9 +60,28 @@ def test_it_is_lazy_and_may_be_left_early(stream: io.StringIO) -> None:
         assert list(watch([], "nothing")) == []
 
 
+def test_a_long_stage_says_how_fast_and_how_long_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = iter([0.0, 10.0, 40.0, 50.0, 80.0])  # the start, and after each step
+    monkeypatch.setattr("shortlist.cli.progress.time.monotonic", lambda: next(shown))
+    stream = io.StringIO()
+    with Watch(stream) as watch:
+        assert list(watch(range(4), "fit", 4)) == [0, 1, 2, 3]
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "fit: 2 of 4, 20.0 s each, about 40 s left"
+    assert len(lines) == 2  # the last step is told by the line of the whole stage
+    shown = iter([0.0, 20.0, 40.0, 45.0])
+    monkeypatch.setattr("shortlist.cli.progress.time.monotonic", lambda: next(shown))
+    stream = io.StringIO()
+    with Watch(stream) as watch:
+        assert list(watch(iter("abc"), "read")) == ["a", "b", "c"]
+    assert stream.getvalue().startswith("read: 2, 20.0 s each\n")
+
+
 def test_bars_on_a_terminal() -> None:
     stream = Terminal()
     with Watch(stream) as watch:
         for _ in watch(range(3), "outer"):
             assert list(watch(iter("ab"), "inner", 2)) == ["a", "b"]
     assert "outer" in stream.getvalue()
+    assert "left" in stream.getvalue()
+    assert "a second" in stream.getvalue() or "s each" in stream.getvalue()
