@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numba import njit
 
 from shortlist.core.batch import Array, Batch
 from shortlist.core.component import fitted, param
 from shortlist.core.contracts import Filter, FitContext, History, Mask, State
 from shortlist.core.errors import ConfigError
-from shortlist.core.rows import member
 from shortlist.core.units import seconds
 
 
@@ -46,7 +46,10 @@ class Seen(Filter):
     def keep(self, batch: Batch, state: State) -> Array:
         """(m,) bool: rows whose item the user has not met."""
         met = self._met(batch, state)
-        return ~member(batch, met.offsets, met.items)
+        size = 1 + max(int(batch.item.max(initial=-1)), int(met.items.max(initial=-1)))
+        keep = np.ones(batch.m, dtype=bool)
+        _strike(batch.offsets, np.ascontiguousarray(batch.item), met.offsets, met.items, size, keep)
+        return keep
 
     def mask(self, batch: Batch, state: State) -> Mask:
         """All of `keep`, as a list of banned items per request (an item may be listed more than once)."""
@@ -73,3 +76,16 @@ class Seen(Filter):
             )
         codes: Array = state.catalogue.kind_codes(self.event, "seen")
         return codes
+
+
+@njit(cache=True, nogil=True)
+def _strike(offsets: Array, items: Array, met_offsets: Array, met: Array, size: int, keep: Array) -> None:
+    """Candidates that are among their request's `met[met_offsets[i]:met_offsets[i + 1]]` are not kept."""
+    flags = np.zeros(size, dtype=np.bool_)
+    for i in range(len(offsets) - 1):
+        for j in range(met_offsets[i], met_offsets[i + 1]):
+            flags[met[j]] = True
+        for row in range(offsets[i], offsets[i + 1]):
+            keep[row] = not flags[items[row]]
+        for j in range(met_offsets[i], met_offsets[i + 1]):
+            flags[met[j]] = False
