@@ -233,7 +233,7 @@ def ours(name: str, out: Path) -> None:
     codes = given.data.catalogue.items.ids.codes(found["item_id"].to_list())
     place = found["rank"].to_numpy() - 1
     items[found["row"].to_numpy(), place] = np.searchsorted(given.items, codes)
-    spent = {"fit_s": fit_s, "fit_cpu": fit_cpu, "all_s": all_s, "all_cpu": all_cpu}
+    spent: dict[str, Any] = {"fit_s": fit_s, "fit_cpu": fit_cpu, "all_s": all_s, "all_cpu": all_cpu}
     np.savez(out, items=items, **spent, one_ms=one, peak_mb=peak_mb, bare_ms=bare)
 
 

@@ -200,7 +200,7 @@ def main() -> None:
         model.one(int(user), k)
         one.append(1000 * (time.perf_counter() - start))
     items = model.table(found, shape[0], k) if hasattr(model, "table") else found
-    spent = {"fit_s": fit_s, "fit_cpu": fit_cpu, "all_s": all_s, "all_cpu": all_cpu}
+    spent: dict[str, Any] = {"fit_s": fit_s, "fit_cpu": fit_cpu, "all_s": all_s, "all_cpu": all_cpu}
     np.savez(out, items=items, **spent, one_ms=one, peak_mb=peak_mb)
 
 
