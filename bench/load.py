@@ -15,9 +15,6 @@ import argparse
 import asyncio
 import json
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -28,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.served import Command
 from shortlist.core.batch import Array
 from shortlist.core.component import build
 from shortlist.core.rng import rng
@@ -36,7 +34,6 @@ from shortlist.pipeline.bundle import Bundle
 from shortlist.pipeline.config import parse
 from shortlist.pipeline.pipeline import Pipeline
 
-ROOT = Path(__file__).parents[1]
 BATCH = 500  # events of a batch
 CONNECTIONS = 256  # open at most
 
@@ -221,74 +218,36 @@ async def written(client: Client, traffic: Traffic, rate: float, outcome: Outcom
         i += 1
 
 
-class Service:
-    """`shortlist serve` with its workers."""
+def workers(service: Command) -> list[int]:
+    """Process ids of the workers."""
+    return [pid for pid in service.children() if b"shortlist.serve.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
-    def __init__(self, bundle: Path, folder: Path, workers: int, options: list[str]) -> None:
-        command = [
-            sys.executable, "-m", "shortlist", "serve", str(bundle), "--port", "0", "--workers", str(workers), "--json",
-            "--log", f"sqlite:{folder / 'events.log'}", *options,
-        ]  # fmt: skip
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=environment
-        )
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
-        text = ""
-        while not text.rstrip().endswith("}"):
-            line = self.process.stdout.readline()
-            if not line:
-                raise SystemExit(self.process.stderr.read())
-            text += line
-        self.port = int(json.loads(text)["port"])
-        for line in self.process.stderr:
-            if "ready:" in line:
-                break
-        else:
-            raise SystemExit("the service did not get ready")
 
-    def children(self) -> list[int]:
-        """Process ids of the workers."""
-        found = subprocess.run(
-            ["pgrep", "-P", str(self.process.pid), "-f", "shortlist.serve.worker"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return [int(word) for word in found.stdout.split()]
+def processor(service: Command) -> float:
+    """Seconds of processor time that the workers have used."""
+    ticks = 0
+    for pid in workers(service):
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(words[11]) + int(words[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
-    def processor(self) -> float:
-        """Seconds of processor time that the workers have used."""
-        ticks = 0
-        for pid in self.children():
-            words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(words[11]) + int(words[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
 
-    def resident(self) -> float:
-        """Megabytes of all workers' own memory."""
-        total = 0
-        for pid in self.children():
-            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-                if line.startswith("RssAnon:"):
-                    total += int(line.split()[1])
-        return total / 1024
-
-    def stop(self) -> None:
-        """SIGTERM, and wait."""
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
+def resident(service: Command) -> float:
+    """Megabytes of all workers' own memory."""
+    total = 0
+    for pid in workers(service):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                total += int(line.split()[1])
+    return round(total / 1024, 1)
 
 
 @contextmanager
-def served(bundle: Path, workers: int, options: list[str]) -> Iterator[Service]:
+def served(bundle: Path, count: int, options: list[str]) -> Iterator[Command]:
     """A service with a log of its own in a folder that goes."""
     with tempfile.TemporaryDirectory(prefix="load.") as folder:
-        service = Service(bundle, Path(folder), workers, options)
+        service = Command(bundle, f"sqlite:{Path(folder) / 'events.log'}", *options, workers=count)
+        service.start(120)
         try:
             yield service
         finally:
@@ -312,6 +271,7 @@ def with_fault(bundle: Bundle, trigger: Path, folder: Path) -> Path:
 
 def measured(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     """All that was asked for."""
+    os.environ.update(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1")  # of the workers: each is one core's
     bundle = Bundle.load(path)
     kind = bundle.ctx.positive[0]
     traffic = Traffic(bundle.state.catalogue, list(bundle.recipe.data.context), kind)
@@ -323,9 +283,9 @@ def measured(path: Path, options: argparse.Namespace) -> dict[str, Any]:
 
         async def run() -> None:
             await saturated(client, traffic, 3, 4)
-            spent = service.processor()
+            spent = processor(service)
             told["saturation"] = round(await saturated(client, traffic, 10, 4 * options.workers), 1)
-            spent = service.processor() - spent
+            spent = processor(service) - spent
             told["worker_cpu_ms_per_request"] = round(1000 * spent / (10 * told["saturation"]), 3)
             told["per_core"] = round(10 * told["saturation"] / spent, 1)  # of processor time that the workers got
             say(
@@ -344,10 +304,10 @@ def measured(path: Path, options: argparse.Namespace) -> dict[str, Any]:
                 say(f"events: {told['events_per_second']}/s in batches of {BATCH}: {told['batches']}")
                 say(f"beside them, at {half / 2:.0f}/s: {told['while_events']}")
             if options.minutes:
-                memory = [service.resident()]
+                memory = [resident(service)]
                 for _ in range(options.minutes):
                     outcome = await constant(client, traffic, half, 60)
-                    memory.append(round(service.resident(), 1))
+                    memory.append(resident(service))
                     say(f"memory {memory[-1]} MB; {outcome.told()}")
                 told["memory_mb"] = memory
 

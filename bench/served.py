@@ -22,6 +22,7 @@ class Command:
         self.port = port or free()
         self.process: subprocess.Popen[str] | None = None
         self.said: list[str] = []  # on stderr
+        self._reader: threading.Thread | None = None
 
     @property
     def url(self) -> str:
@@ -42,7 +43,8 @@ class Command:
         for line in self.process.stderr:
             self.said.append(line)
             if line.startswith("ready: "):
-                threading.Thread(target=self._listen, daemon=True).start()
+                self._reader = threading.Thread(target=self._listen, daemon=True)
+                self._reader.start()
                 return
             if time.monotonic() > until:
                 break
@@ -51,7 +53,8 @@ class Command:
     def _listen(self) -> None:
         assert self.process is not None
         assert self.process.stderr is not None
-        self.said += self.process.stderr.readlines()
+        with self.process.stderr as lines:
+            self.said += lines.readlines()
 
     def children(self) -> list[int]:
         """Process ids of the workers and the keeper."""
@@ -69,7 +72,10 @@ class Command:
         """SIGTERM, and its exit code."""
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(30)
+        code = self.process.wait(30)
+        if self._reader is not None:
+            self._reader.join(10)
+        return code
 
 
 def free() -> int:

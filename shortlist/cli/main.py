@@ -26,6 +26,7 @@ COMMANDS = (
     "serve",
     "parity",
     "keys",
+    "experiments",
     "data",
     "doctor",
 )

@@ -86,18 +86,18 @@ class Experiments:
         self._cuts = {one.name: np.cumsum([variant.weight for variant in one.variants]) for one in experiments}
 
     @classmethod
-    def read(cls, path: Path, surfaces: Iterable[str]) -> Experiments:
-        """From a TOML file. ConfigError for what cannot be meant: unknown options and surfaces, equal names, a layer given away twice."""
+    def read(cls, path: Path, surfaces: Iterable[str] | None = None) -> Experiments:
+        """From a TOML file. surfaces: those that there are; None = whoever asks does not know. ConfigError for what cannot be meant: unknown options and surfaces, equal names, a layer given away twice."""
         try:
             tree = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ConfigError(f"{path}: no such file of experiments") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path.name}: not valid TOML: {error}") from None
-        return cls.parse(tree, list(surfaces), path.name)
+        return cls.parse(tree, None if surfaces is None else list(surfaces), path.name)
 
     @classmethod
-    def parse(cls, tree: Mapping[str, Any], surfaces: Sequence[str], place: str = "experiments") -> Experiments:
+    def parse(cls, tree: Mapping[str, Any], surfaces: Sequence[str] | None, place: str = "experiments") -> Experiments:
         """From a parsed TOML tree."""
         for key in tree:
             if key != "experiment":
@@ -139,11 +139,11 @@ class Experiments:
         return found
 
 
-def _variant(entry: Mapping[str, Any], surfaces: Sequence[str], where: str) -> Variant:
+def _variant(entry: Mapping[str, Any], surfaces: Sequence[str] | None, where: str) -> Variant:
     made: Variant = filled(Variant, entry, where)
     if not made.name or set(":,") & set(made.name):
         raise ConfigError(f"{where}.name: {made.name!r} is empty, or holds a ':' or ','")
-    if made.surface and made.surface not in surfaces:
+    if made.surface and surfaces is not None and made.surface not in surfaces:
         raise ConfigError(f"{where}.surface: unknown surface {made.surface!r}; choices: {choices(surfaces)}")
     if made.interleave and not made.surface:
         raise ConfigError(f"{where}.interleave: with which surface? say `surface`")

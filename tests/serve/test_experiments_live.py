@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pytest
+
+from shortlist.cli import main
 from shortlist.serve import entry
-from shortlist.serve.eventlog.codec import decode
+from shortlist.serve.entry import Events
+from shortlist.serve.eventlog.codec import decode, encode
+from shortlist.serve.eventlog.contract import Entry
 from shortlist.serve.experiments import report
 from shortlist.serve.service import Service
 from shortlist.serve.settings import Settings
@@ -95,3 +101,27 @@ def test_a_draft_of_two_surfaces(shop: Path, other: Path, tmp_path: Path) -> Non
         assert content.bundle == answer["bundle"] == f"{one.name}+{two.name}"
     assert drafted > 3
     made.close()
+
+
+def test_the_command(shop: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It reads the log of a service that has stopped."""
+    made = service(shop, other, tmp_path, FILE)
+    for user in USERS:
+        answer = made.recommend({"user_id": user})
+        content = made.told(
+            Events(
+                [user], [answer["items"][0]["item_id"]], ["click"], [answer["time"]], [None], {}, [answer["request_id"]]
+            )
+        )
+        made.append(Entry(entry.EVENTS, encode(content)))
+    made.close()
+    log, file = f"sqlite:{tmp_path / 'events.log'}", str(tmp_path / "experiments.toml")
+    for now in ("2100-01-01", "1971-01-01"):
+        assert main.run(["experiments", file, "--log", log, "--event", "click", "--now", now, "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)[0]
+        assert sum(arm["users"] for arm in told["variants"].values()) == len(USERS)
+        assert sum(arm["complete"] for arm in told["variants"].values()) == (len(USERS) if now > "2000" else 0)
+    assert main.run(["experiments", file, "--log", log, "--event", "click", "--now", "2100-01-01"]) == 0
+    assert "rank:new" in capsys.readouterr().out
+    assert main.run(["experiments", file, "--log", "sqlite:/no/such.log", "--event", "click"]) == 2
+    assert "no such log" in capsys.readouterr().err

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import threading
 import time
@@ -15,6 +17,7 @@ import httpx
 import pytest
 import uvicorn
 
+from bench.served import Command, free
 from shortlist.core.errors import BundleError, ConfigError
 from shortlist.data.dataset import encode
 from shortlist.data.synthetic import world
@@ -258,3 +261,42 @@ def test_the_admin_interface(shop: Path, other: Path, tmp_path: Path) -> None:
         assert client.post("/v1/recommend", json={}).json()["bundle"] == named(str(shop))
         assert admin.post("/admin/v1/bundles/rollback", json={"surface": "no"}).status_code == 422
         admin.close()
+
+
+def test_all_workers_swap(shop: Path, other: Path, tmp_path: Path) -> None:
+    """The command with two workers and its admin interface, under load: all change, and a worker that is started again has the new bundle."""
+    keys = Keys(tmp_path / "keys.json")
+    admin, read = (keys.make(scope, [scope])[1] for scope in ("admin", "read"))
+    port = free()
+    options = ("--keys", str(keys.path), "--admin", str(port))
+    new = named(str(other))
+    command = Command(shop, f"sqlite:{tmp_path / 'events.log'}", *options, workers=2)
+    command.start()
+    try:
+        desk = Desk(Settings({}, f"sqlite:{tmp_path / 'events.log'}").place)
+        until(lambda: len(desk.workers()) == 2)
+        asking = httpx.Client(base_url=command.url, headers={"Authorization": f"Bearer {read}"}, timeout=30)
+        doing = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"X-API-Key": admin}, timeout=60)
+        with asking, doing:
+            until(lambda: answers(doing))
+            assert doing.post("/admin/v1/bundles/load", json={"bundle": str(other)}).status_code == 200
+            told = doing.post("/admin/v1/bundles/swap", json={}).json()
+            assert [worker["surfaces"]["default"]["active"] for worker in told["workers"]] == [new, new]
+            assert {asking.post("/v1/recommend", json={}).json()["bundle"] for _ in range(10)} == {new}
+            os.kill(told["workers"][0]["pid"], signal.SIGKILL)
+            pids = {worker["pid"] for worker in told["workers"]}
+            until(lambda: len({worker["pid"] for worker in desk.workers()} - pids) == 1, 60)
+            for _ in range(20):
+                with httpx.Client(base_url=command.url, headers=asking.headers, timeout=30) as fresh:
+                    assert fresh.post("/v1/recommend", json={}).json().get("bundle", new) == new
+    finally:
+        command.stop()
+    assert not any(admin in line or read in line for line in command.said)
+
+
+def answers(client: httpx.Client) -> bool:
+    """Is the admin interface there?"""
+    try:
+        return client.get("/admin/v1/bundles").status_code == 200
+    except httpx.TransportError:
+        return False
