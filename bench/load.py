@@ -292,7 +292,9 @@ def measured(path: Path, options: argparse.Namespace) -> dict[str, Any]:
                 f"saturation: {told['saturation']} requests/s, {told['worker_cpu_ms_per_request']} ms of a worker's processor each"
             )
             half = told["rate"] = options.rate or told["saturation"] / 2
+            before = resident(service)
             told["half"] = (await constant(client, traffic, half, options.seconds)).told()
+            told["half"]["memory_mb"] = [before, resident(service)]
             say(f"at {half:.0f}/s: {told['half']}")
             if options.events:
                 batches = Outcome()
