@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from shortlist.core.component import names
+from shortlist.core.component import find, names
 from shortlist.order.available import Available
 from shortlist.order.boost import Boost
 from shortlist.order.cap import Cap
@@ -11,6 +11,7 @@ from shortlist.order.mmr import Mmr
 from shortlist.order.plackett_luce import PlackettLuce
 from shortlist.order.seen import Seen
 from shortlist.order.top import Top
+from shortlist.pipeline.limits import ON_ERROR
 from shortlist.testing.conformance import FilterSuite, RuleSuite
 
 
@@ -63,3 +64,12 @@ def test_every_filter_and_rule_is_tested() -> None:
     """A new one needs its class here."""
     suites = [suite for name, suite in globals().items() if name.startswith("Test")]
     assert set(names("order")) == {type(suite().part()).__module__.rpartition(".")[2] for suite in suites}
+
+
+def test_every_filter_says_what_happens_when_it_fails() -> None:
+    """Declared by the class, not left to a default: nobody may be surprised by what a service shows without it."""
+    found = [find("order", name) for name in names("order")]
+    filters = [part for part in found if hasattr(part, "keep")]
+    assert filters
+    for part in filters:
+        assert vars(part).get("on_error") in ON_ERROR["filter"], part
