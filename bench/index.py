@@ -5,7 +5,9 @@ p50 and p99 in wall time, p50 in processor time (which a busy machine disturbs l
 The vectors are topics plus noise with a falling spectrum, as learned factors have; `--hard` takes noise without a falling spectrum, on
 which approximate indexes must look at more. HNSW takes minutes to build: `--kinds exact,int8,ivf,hnsw` to have it.
 
-    python bench/index.py [--count 1000000] [--d 64] [--k 100] [--queries 200] [--kinds exact,int8,ivf] [--hard] [--json]
+    python bench/index.py [--count 1000000] [--d 64] [--k 100] [--queries 200] [--kinds exact,int8,ivf] [--hard] [--saved FOLDER] [--json]
+
+--saved keeps the indexes in a folder and maps them the next time, as a bundle does, instead of building them.
 """
 
 from __future__ import annotations
@@ -17,13 +19,14 @@ import os
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from shortlist.core.batch import Array
 from shortlist.index.contract import Index
-from shortlist.index.make import make
+from shortlist.index.make import load, make, save
 from shortlist.index.recall import overlap
 
 SHARES = (1.0, 0.5, 0.1, 0.01, 0.001)
@@ -97,7 +100,18 @@ def change(index: Index, items: Array) -> dict[str, float]:
     return {"add_and_find_p50_ms": float(np.median(times))}
 
 
-def run(count: int, d: int, k: int, asked: int, kinds: list[str], hard: bool) -> dict[str, Any]:
+def made(kind: str, items: Array, queries: Array, k: int, folder: str) -> Index:
+    """The index, new, or mapped from the folder where it is there."""
+    place = Path(folder) / kind if folder else None
+    if place is not None and place.exists():
+        return load(place)
+    index = make(kind, items, queries=queries, k=k)
+    if place is not None:
+        save(index, place)
+    return index
+
+
+def run(count: int, d: int, k: int, asked: int, kinds: list[str], hard: bool, folder: str) -> dict[str, Any]:
     """Everything that is printed."""
     items, queries = drawn(count, asked + 200, d, hard)
     tuning, queries = queries[:200], queries[200:]
@@ -108,7 +122,7 @@ def run(count: int, d: int, k: int, asked: int, kinds: list[str], hard: bool) ->
     out: dict[str, Any] = {"count": count, "d": d, "k": k, "hard": hard, "rows": []}
     for kind in kinds:
         start = time.perf_counter()
-        indexes[kind] = make(kind, items, queries=tuning, k=k)
+        indexes[kind] = made(kind, items, tuning, k, folder)
         out[f"{kind}_build_s"] = time.perf_counter() - start
     truth = indexes.get("int8") or make("int8", items)
     rival = flat(items, k)
@@ -140,10 +154,11 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--kinds", default="exact,int8,ivf")
     parser.add_argument("--hard", action="store_true")
+    parser.add_argument("--saved", default="")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     kinds = options.kinds.split(",")
-    result = run(options.count, options.d, options.k, options.queries, kinds, options.hard)
+    result = run(options.count, options.d, options.k, options.queries, kinds, options.hard, options.saved)
     if options.json:
         print(json.dumps(result, indent=1))
         return
