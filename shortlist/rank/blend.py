@@ -49,13 +49,15 @@ class Blend(Ranker):
     """score = f(row) / sd - weight * ln(rank of the row in the best source), with f the score of the ranker `of`, sd its deviation within
     requests, and a rank one beyond the last for what that source did not find.
 
-    The source and the weight are those with the highest mean NDCG@10 over the requests of the newest window (`valid`) and of the
-    `cutoffs` label windows before it, each scored by a ranker that was fitted on windows that had ended by then only. Of weights that
-    do equally well the largest: a second stage has to earn its place. Without such windows, or without ranks (given impressions),
-    the weight is 0. Fitted again without a newer frame, it keeps both."""
+    Judged by NDCG@10 over the requests of the newest window (`valid`) and of the `cutoffs` label windows before it, each scored by a
+    ranker that was fitted on windows that had ended by then only. The source is the one that does best alone. The weight is the largest
+    that is no more than `slack` standard errors (of the paired difference) behind the best weight: the one-standard-error rule (Breiman
+    et al. 1984, 3.4.3), for a second stage has to earn its place. Without such windows, or without ranks (given impressions), the
+    weight is 0. Fitted again without a newer frame, it keeps both."""
 
     of: dict[str, Any] = param({"type": "catboost"}, "the ranker: an entry with type and options, as in [[ranker]]")
     weights: list[float] = param([0.0, 0.25, 0.5, 1.0, 2.0], "weights that are tried")
+    slack: float = param(1.0, "standard errors that a larger weight may be behind the best one", low=0.0)
     cutoffs: int = param(3, "label windows before the newest that have a say", low=0, high=20)
 
     blend: Array = fitted("(3,) float64: 1 / sd of the ranker's score, weight, rank of what the source did not find")
@@ -101,31 +103,31 @@ class Blend(Ranker):
         counts = np.array([one.frame.batch.m for one in held], dtype=np.float64)
         within = float(np.sqrt(np.average([one.within for one in held], weights=np.maximum(counts, 1e-9))))
         scale = 1 / within if within > 0 else 1.0
-        self.judged, best = {}, (-1.0, 0.0)
-        self.blend, self.source = np.array([scale, 0.0, 1.0]), ""
-        alone = {name: self._mean(held, name, 0.0, 1.0) for name in names}
-        for name in [max(names, key=lambda name: (alone[name][0], name))] if names else []:
-            for weight in sorted(self.weights):
-                value, beyond = self._mean(held, name, scale, weight)
-                self.judged[f"{name.removeprefix('rank_')} x {weight:g}"] = value
-                if (value, weight) >= best:
-                    best = (value, weight)
-                    self.blend, self.source = np.array([scale, weight, beyond]), name
+        self.judged, self.blend, self.source = {}, np.array([scale, 0.0, 1.0]), ""
+        if not names:
+            return
+        alone = {name: float(self._values(held, name, 0.0, 1.0).mean()) for name in names}
+        self.source = max(names, key=lambda name: (alone[name], name))
+        made = {weight: self._values(held, self.source, scale, weight) for weight in sorted(self.weights)}
+        self.judged = {f"{self.source.removeprefix('rank_')} x {w:g}": float(value.mean()) for w, value in made.items()}
+        best = max(made.values(), key=lambda value: float(value.mean()))
+        near = [weight for weight, value in made.items() if _behind(best - value) <= self.slack]
+        self.blend = np.array([scale, max(near), beyond(held, self.source)])
 
-    def _mean(self, held: list[Held], name: str, scale: float, weight: float) -> tuple[float, float]:
-        """Mean NDCG@10 over all requests, and the rank one beyond the last."""
-        beyond = 1 + max(float(np.nanmax(one.frame.batch.cand[name], initial=0)) for one in held)
-        values = [one.ndcg(one.score * scale - weight * log_rank(one.frame.batch.cand[name], beyond)) for one in held]
-        return float(np.concatenate(values).mean()), beyond
+    def _values(self, held: list[Held], name: str, scale: float, weight: float) -> Array:
+        """NDCG@10 of every held-out request."""
+        last = beyond(held, name)
+        values = [one.ndcg(one.score * scale - weight * log_rank(one.frame.batch.cand[name], last)) for one in held]
+        return np.concatenate(values)
 
     def score(self, batch: Batch) -> Array:
         """(m,) float32."""
         if self.blend is None:
             raise ConfigError("blend: not fitted")
-        scale, weight, beyond = (float(value) for value in self.blend)
+        scale, weight, last = (float(value) for value in self.blend)
         own = self._inner.score(batch).astype(np.float64) * scale
         if self.source and weight:
-            own -= weight * log_rank(batch.cand[self.source], beyond)
+            own -= weight * log_rank(batch.cand[self.source], last)
         return np.asarray(own, dtype=np.float32)
 
     def importance(self) -> dict[str, float]:
@@ -147,9 +149,22 @@ class Blend(Ranker):
         load(self._inner, folder / INNER)
 
 
-def log_rank(rank: Array, beyond: float) -> Array:
-    """(m,) float64 logarithm of a rank; of one beyond the last where there is none."""
-    found: Array = np.log(np.where(np.isfinite(rank), rank, beyond).astype(np.float64))
+def _behind(difference: Array) -> float:
+    """A mean difference in its standard errors; 0 where there is none."""
+    mean = float(difference.mean())
+    if mean == 0.0 or len(difference) < 2:
+        return 0.0 if mean == 0.0 else np.inf
+    return mean / max(float(difference.std(ddof=1)) / np.sqrt(len(difference)), 1e-300)
+
+
+def beyond(held: list[Held], name: str) -> float:
+    """The rank one beyond the last that a source gave."""
+    return 1 + max(float(np.nanmax(one.frame.batch.cand[name], initial=0)) for one in held)
+
+
+def log_rank(rank: Array, last: float) -> Array:
+    """(m,) float64 logarithm of a rank; of `last` where there is none."""
+    found: Array = np.log(np.where(np.isfinite(rank), rank, last).astype(np.float64))
     return found
 
 

@@ -54,7 +54,7 @@ def slow_choice(part: Blend, held: list[tuple[Frame, list[float]]]) -> tuple[str
             deviations += [(value - sum(own) / EACH) ** 2 for value in own]
     sd = math.sqrt(sum(deviations) / len(deviations))
 
-    def mean(name: str, scale: float, weight: float) -> float:
+    def each(name: str, scale: float, weight: float) -> list[float]:
         values = []
         beyond = 1 + max(float(np.nanmax(made.batch.cand[name])) for made, _ in held)
         for made, score in held:
@@ -64,11 +64,20 @@ def slow_choice(part: Blend, held: list[tuple[Frame, list[float]]]) -> tuple[str
                 place = [beyond if math.isnan(one) else one for one in rank]
                 mixed = [scale * score[row] - weight * math.log(one) for row, one in zip(rows, place, strict=True)]
                 values.append(slow_ndcg(mixed, [float(made.label[row]) for row in rows]))
-        return sum(values) / len(values)
+        return values
 
-    best = max(("rank_good", "rank_bad"), key=lambda name: mean(name, 0.0, 1.0))
-    means = {weight: mean(best, 1 / sd, weight) for weight in part.weights}
-    return best, max(means, key=lambda weight: (means[weight], weight)), means
+    source = max(("rank_good", "rank_bad"), key=lambda name: sum(each(name, 0.0, 1.0)))
+    tried = {weight: each(source, 1 / sd, weight) for weight in part.weights}
+    means = {weight: sum(values) / len(values) for weight, values in tried.items()}
+    best = tried[max(means, key=lambda weight: means[weight])]
+    near = []
+    for weight, values in tried.items():
+        gaps = [one - other for one, other in zip(best, values, strict=True)]
+        mean = sum(gaps) / len(gaps)
+        error = math.sqrt(sum((gap - mean) ** 2 for gap in gaps) / (len(gaps) - 1) / len(gaps))
+        if mean <= part.slack * error:
+            near.append(weight)
+    return source, max(near), means
 
 
 def rows_of(made: Frame, cutoffs: list[int]) -> Frame:
@@ -78,10 +87,11 @@ def rows_of(made: Frame, cutoffs: list[int]) -> Frame:
     return Frame(made.batch.only(np.array(keep)), made.label[rows], made.weight[rows], made.cutoff[keep], made.features)
 
 
-def test_source_and_weight_are_those_of_the_definition() -> None:
+@pytest.mark.parametrize("slack", [0.0, 1.0, 4.0])
+def test_source_and_weight_are_those_of_the_definition(slack: float) -> None:
     """The newest frame, and the two windows before it, each judged by a ranker of older windows."""
     made, valid = frame(1.0, 1.5, 1), frame(0.8, 1.5, 2, cutoffs=1)
-    part = Blend(of=LINEAR, cutoffs=2)
+    part = Blend(of=LINEAR, cutoffs=2, slack=slack)
     part.fit(made, valid, CTX)
     held = [(valid, part._inner.score(valid.batch).tolist())]
     for cutoff, older in ((3, [0, 1, 2]), (2, [0, 1])):
@@ -106,6 +116,19 @@ def test_it_is_drawn_to_the_better_half() -> None:
         part = Blend(of=LINEAR)
         part.fit(frame(signal, source, 3), frame(signal, source, 4, cutoffs=1), CTX)
         assert float(part.blend[1]) in weights
+
+
+def test_slack_draws_towards_the_source() -> None:
+    """The more it may lose, the larger the weight; with none, the best weight."""
+    chosen = []
+    for slack in (0.0, 1.0, 100.0):
+        part = Blend(of=LINEAR, slack=slack)
+        part.fit(frame(2.0, 1.0, 3), frame(2.0, 1.0, 4, cutoffs=1), CTX)
+        chosen.append(float(part.blend[1]))
+        if not slack:
+            assert part.judged[f"good x {chosen[0]:g}"] == max(part.judged.values())
+    assert chosen == sorted(chosen)
+    assert chosen[0] < chosen[-1] == 2.0
 
 
 def test_windows_that_overlap_do_not_judge_each_other() -> None:
