@@ -153,8 +153,9 @@ def _behind(difference: Array) -> float:
     """A mean difference in its standard errors; 0 where there is none."""
     mean = float(difference.mean())
     if mean == 0.0 or len(difference) < 2:
-        return 0.0 if mean == 0.0 else np.inf
-    return mean / max(float(difference.std(ddof=1)) / np.sqrt(len(difference)), 1e-300)
+        return 0.0 if mean == 0.0 else float("inf")
+    error = float(difference.std(ddof=1)) / float(np.sqrt(len(difference)))
+    return mean / max(error, 1e-300)
 
 
 def beyond(held: list[Held], name: str) -> float:
