@@ -323,8 +323,8 @@ def _witnessed(
     memory = recipe.state
     # Other folds of the same key take part, because all of them decide which keys a full table forgets.
     same = [other for other in pipeline.folds(ctx) if other.by == fold.by]
-    events = history_kinds(recipe, data)
-    state = State(data.catalogue, [*same, witness], history=1, history_events=events, keys=memory.keys)
+    events, bounds = history_kinds(recipe, data), pipeline.bounds()
+    state = State(data.catalogue, [*same, witness], history=1, history_events=events, keys=memory.keys, bounds=bounds)
     known = data.log.slice(0, data.log.position(int(batch.time[0])))
     if len(known):
         state.apply({**known.columns, "position": np.arange(len(known), dtype=np.int64)})

@@ -117,7 +117,10 @@ def new_state(recipe: Recipe, data: Dataset, pipeline: Pipeline, ctx: FitContext
     """An empty state that keeps what the pipeline's parts read."""
     events = history_kinds(recipe, data)
     memory = recipe.state
-    state = State(data.catalogue, pipeline.folds(ctx), history=memory.history, history_events=events, keys=memory.keys)
+    folds = pipeline.folds(ctx)
+    state = State(
+        data.catalogue, folds, history=memory.history, history_events=events, keys=memory.keys, bounds=pipeline.bounds()
+    )
     afford(state, len(data.log), int(memory.memory * 1e9))
     return state
 

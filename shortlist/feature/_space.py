@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -14,6 +15,7 @@ from shortlist.core.contracts import Feature, FitContext, State
 from shortlist.data.log import Log
 from shortlist.learn.space import Space, fitted_space, user_vectors
 
+READINGS = ("max", "mean", "last", "dot", "norm")
 LANES = 16  # history items side by side in the kernel: the widest vector register, so that no loop has a remainder
 
 
@@ -38,6 +40,7 @@ class Compared(Feature):
     solver: Array = fitted("float64: what folding a history in needs, where that is more than a sum")
     _events: tuple[str, ...] = hidden(())
     _name: str = hidden("")
+    _sizes: Any = hidden(None)  # (vectors, (items,) their lengths): worked out once, not per candidate
 
     def folds(self, ctx: FitContext) -> tuple[()]:
         """Needs no aggregate but remembers which kinds are positive, and its own name."""
@@ -63,8 +66,10 @@ class Compared(Feature):
     def evidence(self, batch: Batch, state: State) -> Evidence:
         """What the requests' histories say, in this space."""
         history = state.past(batch, self._events, self.last)
-        has = _has(self.unit, history.items)
-        return Evidence(*_distinct(history.offsets, history.items, has, self.decay))
+        items, weights = np.empty_like(history.items), np.empty(len(history.items), dtype=np.float32)
+        offsets = np.empty_like(history.offsets)
+        count = _distinct(history.offsets, history.items, self.unit, self.decay, offsets, items, weights)
+        return Evidence(offsets, items[:count], weights[:count])
 
     def users(self, origin: str, asked: Evidence) -> Array:
         """(n, d) vectors of the histories."""
@@ -75,35 +80,39 @@ class Compared(Feature):
         """The five columns of comparison."""
         asked = self.evidence(batch, state)
         users = self.users(origin, asked)
-        item = np.ascontiguousarray(batch.item)
-        made = _compare(
-            batch.offsets, item, asked.offsets, asked.items, asked.weights, self.unit, self.items, users
+        made = np.empty((len(READINGS), batch.m), dtype=np.float32)
+        _compare(
+            batch.offsets, np.ascontiguousarray(batch.item), asked.offsets, asked.items, asked.weights, self.unit, self.items,
+            self._lengths(), users, made,
         )  # fmt: skip
-        return {f"{self._name}/{name}": made[j] for j, name in enumerate(("max", "mean", "last", "dot", "norm"))}
+        return dict(zip([f"{self._name}/{name}" for name in READINGS], made, strict=True))
+
+    def _lengths(self) -> Array:
+        """(items,) float32 length of every vector."""
+        if self._sizes is None or self._sizes[0] is not self.items:
+            self._sizes = self.items, _norms(self.items)
+        found: Array = self._sizes[1]
+        return found
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _has(vectors: Array, item: int) -> bool:
+    """Has the item a vector?"""
+    return 0 <= item < len(vectors) and vectors.shape[1] > 0 and not np.isnan(vectors[item, 0])
 
 
 @njit(cache=True, nogil=True)
-def _has(vectors: Array, items: Array) -> Array:
-    """(len,) bool: has the item a vector?"""
-    out = np.zeros(len(items), dtype=np.bool_)
-    for j in range(len(items)):
-        if 0 <= items[j] < len(vectors) and vectors.shape[1] > 0:
-            out[j] = not np.isnan(vectors[items[j], 0])
-    return out
-
-
-@njit(cache=True, nogil=True)
-def _distinct(offsets: Array, items: Array, has: Array, decay: float) -> tuple[Array, Array, Array]:
-    """Every item once, newest first; the newest weighs 1, each older one `decay` times the one after it."""
-    n = len(offsets) - 1
-    out_offsets = np.zeros(n + 1, dtype=np.int64)
-    out_items = np.empty(len(items), dtype=np.int32)
-    out_weights = np.empty(len(items), dtype=np.float32)
+def _distinct(
+    offsets: Array, items: Array, vectors: Array, decay: float, out_offsets: Array, out_items: Array, out_weights: Array
+) -> int:
+    """Every item that has a vector once, newest first; the newest weighs 1, each older one `decay` times the one after it. How many there
+    are."""
     count = 0
-    for i in range(n):
+    out_offsets[0] = 0
+    for i in range(len(offsets) - 1):
         start, weight = count, 1.0
         for j in range(offsets[i + 1] - 1, offsets[i] - 1, -1):
-            if not has[j]:
+            if not _has(vectors, items[j]):
                 continue
             new = True
             for c in range(start, count):  # histories are short: a scan beats a set
@@ -116,7 +125,7 @@ def _distinct(offsets: Array, items: Array, has: Array, decay: float) -> tuple[A
                 weight *= decay
                 count += 1
         out_offsets[i + 1] = count
-    return out_offsets, out_items[:count].copy(), out_weights[:count].copy()
+    return count
 
 
 # Reassociated sums are the same for every row of the same length, whatever stands around it.
@@ -128,16 +137,31 @@ def _dot(x: Array, y: Array, size: int) -> np.float32:
     return total
 
 
+@njit(cache=True, nogil=True)
+def _norms(vectors: Array) -> Array:
+    """(rows,) float32 length of every vector, NaN where it is."""
+    out = np.empty(len(vectors), dtype=np.float32)
+    for i in range(len(vectors)):
+        out[i] = np.sqrt(_dot(vectors[i], vectors[i], vectors.shape[1]))
+    return out
+
+
 # Contraction alone: sums keep the order in which they are written, so a row's bits depend on nothing but itself.
 @njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
 def _compare(
-    owners: Array, items: Array, past: Array, past_items: Array, weights: Array, unit: Array, vectors: Array, users: Array
-) -> Array:  # fmt: skip
-    """(5, m) float32: the largest, the weighted mean and the newest cosine of each candidate to its request's history, its inner
+    owners: Array, items: Array, past: Array, past_items: Array, weights: Array, unit: Array, vectors: Array, sizes: Array,
+    users: Array, out: Array,
+) -> float:  # fmt: skip
+    """Into `out` (5, m): the largest, the weighted mean and the newest cosine of each candidate to its request's history, its inner
     product with the history's vector, and its length. The history is laid out with its items side by side, so that one
-    dimension of the candidate meets all of them at once."""
+    dimension of the candidate meets all of them at once. What is returned says nothing."""
     d = unit.shape[1]
-    out = np.full((5, len(items)), np.nan, dtype=np.float32)
+    # Every row is touched beforehand: the memory answers many at once here, and one after the other below.
+    touched = np.float32(0.0)
+    for r in range(len(items)):
+        if _has(unit, items[r]):
+            for c in range(0, d, 16):
+                touched += unit[items[r], c] + vectors[items[r], c]
     longest = 0
     for i in range(len(owners) - 1):
         longest = max(longest, past[i + 1] - past[i])
@@ -160,12 +184,12 @@ def _compare(
         own = users[i]
         for r in range(owners[i], owners[i + 1]):
             item = items[r]
-            if not 0 <= item < len(unit) or d == 0:
+            for j in range(5):
+                out[j, r] = np.nan
+            if not _has(unit, item):
                 continue
             x, v = unit[item], vectors[item]
-            if np.isnan(x[0]):
-                continue
-            out[4, r] = np.sqrt(_dot(v, v, d))
+            out[4, r] = sizes[item]
             if length == 0:
                 continue
             out[3, r] = _dot(own, v, d)
@@ -180,10 +204,14 @@ def _compare(
                 x0, h0 = x[c], side[c]
                 for j in range(wide):
                     cosine[j] += x0 * h0[j]
-            best = cosine[0]
-            for j in range(1, length):
+            # Four chains, or each comparison would wait for the one before. Beside the history stand zeros: they may not win.
+            best, others, more, last = cosine[0], cosine[0], cosine[0], cosine[0]
+            for j in range(0, length - 3, 4):
+                best, others = max(best, cosine[j]), max(others, cosine[j + 1])
+                more, last = max(more, cosine[j + 2]), max(last, cosine[j + 3])
+            for j in range(length - length % 4, length):
                 best = max(best, cosine[j])
-            out[0, r] = best
+            out[0, r] = max(max(best, others), max(more, last))
             out[1, r] = _dot(weights[past[i] : past[i + 1]], cosine, length) / total
             out[2, r] = cosine[0]
-    return out
+    return float(touched)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numba import njit
 
 from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.component import hidden, param
@@ -40,9 +41,8 @@ class Attributes(Feature):
 
     def compute(self, batch: Batch, state: State) -> Columns:
         """One column per attribute, length m."""
-        items = self._block("item", self.item, state.catalogue.items)
-        columns = items.read(batch.item, batch.spread(batch.time) if items.moments and batch.n > 1 else batch.time)
-        columns |= self._block("user", self.user, state.catalogue.users).read(batch.user, batch.time, batch)
+        columns = self._block("item", self.item, state.catalogue.items).read(batch, batch.item)
+        columns |= self._block("user", self.user, state.catalogue.users).read(batch, batch.user)
         if self.context:
             empty = np.full(batch.n, -1, dtype=np.int32)
             columns |= spread({f"context.{name}": batch.req.get(name, empty) for name in self.context}, batch)
@@ -62,36 +62,65 @@ class Block:
     def __init__(self, title: str, names: list[str], table: Table) -> None:
         self.table, self.version = table, table.version
         columns = {name: table.column(name, f"feature.attributes.{title}") for name in names}
-        self.moments = any(column.kind == "moment" for column in columns.values())
+        self.of_items = title == "item"
         self.labels = [f"{title}.{name}{':age' if column.kind == 'moment' else ''}" for name, column in columns.items()]
-        self.parts: list[tuple[bool, list[str], Array]] = []  # moments?, labels, (columns, rows) values
+        self.parts: list[tuple[bool, list[str], Array]] = []  # moments?, labels, (rows, columns) values
         for kind in dict.fromkeys(column.kind for column in columns.values()):
             own = [label for label, column in zip(self.labels, columns.values(), strict=True) if column.kind == kind]
-            values = np.stack([column.values for column in columns.values() if column.kind == kind])
+            # A row's values side by side: a candidate costs one cache line, not one for every column.
+            values = np.stack([column.values for column in columns.values() if column.kind == kind], axis=1)
             self.parts.append((kind == "moment", own, values))
+        made = [label for _, own, _ in self.parts for label in own]
+        self.order = [made.index(label) for label in self.labels]
 
-    def read(self, codes: Array, time: Array, batch: Batch | None = None) -> Columns:
-        """The columns of these codes; moments as ages at these times. batch: the codes are of its requests, the columns to be of its
-        candidates."""
-        made: Columns = {}
+    def read(self, batch: Batch, codes: Array) -> Columns:
+        """The columns of a batch's candidates, whose codes these are, or those of its requests; moments as ages."""
+        made: list[Array] = []
         for moments, labels, values in self.parts:
-            rows = values[:, codes]
+            rows = np.empty((len(labels), batch.m), dtype=np.float32 if moments else values.dtype)
             if moments:
-                rows = np.where(rows == NEVER, np.nan, time - rows).astype(np.float32)
-            if batch is not None:
-                rows = rows.repeat(batch.m, axis=1) if batch.n == 1 else rows[:, batch.owner]
-            made.update(zip(labels, rows, strict=True))
-        return {label: made[label] for label in self.labels}
+                _ages(values, codes, batch.time, batch.offsets, self.of_items, rows)
+            else:
+                _taken(values, codes, batch.offsets, self.of_items, rows)
+            made.extend(rows)
+        return dict(zip(self.labels, [made[i] for i in self.order], strict=True))
+
+
+@njit(cache=True, nogil=True)
+def _taken(values: Array, codes: Array, owners: Array, of_items: bool, out: Array) -> None:
+    """Values (rows, columns) of codes, one per candidate or one per request, into `out` (columns, m)."""
+    for i in range(len(owners) - 1):
+        if of_items:
+            for row in range(owners[i], owners[i + 1]):
+                code = codes[row] if codes[row] < len(values) else -1  # the last row is the missing one
+                for c in range(len(out)):
+                    out[c, row] = values[code, c]
+        else:
+            code = codes[i] if codes[i] < len(values) else -1
+            for c in range(len(out)):
+                out[c, owners[i] : owners[i + 1]] = values[code, c]
+
+
+@njit(cache=True, nogil=True)
+def _ages(values: Array, codes: Array, times: Array, owners: Array, of_items: bool, out: Array) -> None:
+    """The same of moments: seconds from them to the request."""
+    for i in range(len(owners) - 1):
+        for row in range(owners[i], owners[i + 1]):
+            code = codes[row if of_items else i]
+            for c in range(len(out)):
+                moment = values[code if code < len(values) else -1, c]
+                out[c, row] = np.nan if moment == NEVER else times[i] - moment
 
 
 def spread(columns: Columns, batch: Batch) -> Columns:
     """Request columns repeated for every candidate: all of one type at once."""
     made: Columns = {}
-    for dtype in {column.dtype for column in columns.values()}:
+    dtypes = {column.dtype for column in columns.values()}
+    for dtype in dtypes:
         names = [name for name, column in columns.items() if column.dtype == dtype]
-        block = np.stack([columns[name] for name in names])
+        block = np.concatenate([columns[name] for name in names]).reshape(len(names), batch.n)
         made.update(zip(names, block.repeat(batch.m, axis=1) if batch.n == 1 else block[:, batch.owner], strict=True))
-    return {name: made[name] for name in columns}  # in the order given
+    return made if len(dtypes) < 2 else {name: made[name] for name in columns}  # in the order given
 
 
 def useful(table: Table) -> list[str]:

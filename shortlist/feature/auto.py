@@ -26,6 +26,8 @@ RARE = 0.005  # share of the events that a kind must have
 ALIVE = 0.05  # share of the log's time, the newest, in which a kind must have come
 SEGMENT = 200  # values that a segment of people may have
 PER_USER = 400  # bytes per user that a key of user and item may take
+PER_ITEM = 400  # bytes per item that pairs of items may take
+FEW = 20_000  # pairs that are kept however few items there are
 LEAST = 0.002  # nats that a segment must tell about the item
 SAMPLE = 300_000  # newest events that segments are judged on
 TOP = 500  # items that they are judged on
@@ -72,7 +74,7 @@ class Auto:
         lives = list(self.half_life) or ladder(log, ctx)
         chosen = [
             *_plain(schema),
-            *_counts(schema, lives),
+            *_counts(schema, lives, max(ctx.catalogue.items.listed, int(log.item.max(initial=-1)) + 1)),
             *_rates(schema, lives, log, ctx),
             *_values(schema, log, ctx),
             *_history(schema, self.last),
@@ -199,7 +201,7 @@ def _plain(schema: Schema) -> list[Choice]:
     return chosen
 
 
-def _counts(schema: Schema, lives: list[str]) -> list[Choice]:
+def _counts(schema: Schema, lives: list[str], items: int) -> list[Choice]:
     keys, ends = [f"item.{name}" for name in schema.item_keys], _ends(lives)
     entry: dict[str, Any]
     chosen = [
@@ -219,7 +221,15 @@ def _counts(schema: Schema, lives: list[str]) -> list[Choice]:
     if schema.people:
         entry = {"type": "conditional", "segment": schema.people, "half_life": [lives[len(lives) // 2]]}
         chosen.append(Choice(entry, "popularity among people, or in places, like this one"))
-    entry = {"type": "conditional", "name": "after", "segment": ["last"], "half_life": ends, "lift": False}
+    pairs = max(PER_ITEM * items // (PLACE + 10 * len(ends)), FEW)  # 8 bytes a half-life, and the room to grow
+    entry = {
+        "type": "conditional",
+        "name": "after",
+        "segment": ["last"],
+        "half_life": ends,
+        "lift": False,
+        "keys": pairs,
+    }
     chosen.append(Choice(entry, "popularity after what the user touched last: a live Markov chain"))
     return chosen
 

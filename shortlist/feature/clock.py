@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numba import njit
 
-from shortlist.core.batch import Batch, Columns
+from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.component import param
 from shortlist.core.contracts import Feature, State
 from shortlist.core.units import seconds
@@ -23,7 +24,14 @@ class Clock(Feature):
 
     def compute(self, batch: Batch, state: State) -> Columns:
         """float32 columns of length m."""
-        local = batch.time + int(seconds(self.offset))
-        hour = (local % 86400 / 3600).astype(np.float32)
-        weekday = ((local // 86400 + 3) % 7).astype(np.float32)  # 1 January 1970 was a Thursday
-        return {"clock.hour": batch.spread(hour), "clock.weekday": batch.spread(weekday)}
+        made = np.empty((2, batch.m), dtype=np.float32)
+        _told(batch.time, int(seconds(self.offset)), batch.offsets, made)
+        return {"clock.hour": made[0], "clock.weekday": made[1]}
+
+
+@njit(cache=True, nogil=True)
+def _told(times: Array, offset: int, owners: Array, out: Array) -> None:
+    for i in range(len(times)):
+        local = times[i] + offset
+        out[0, owners[i] : owners[i + 1]] = local % 86400 / 3600
+        out[1, owners[i] : owners[i + 1]] = (local // 86400 + 3) % 7  # 1 January 1970 was a Thursday

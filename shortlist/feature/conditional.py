@@ -34,9 +34,13 @@ class Conditional(Feature):
     half_life: list[str] = param(["1d"], "half-lives of the counts", duration=True)
     prior: float = param(20.0, "events of everybody's taste that every segment is given", low=1e-6)
     lift: bool = param(True, "also the ratio to everybody's share")
+    keys: int = param(
+        0, "pairs of a segment's value and a thing that are kept, the coldest go; 0 = as many as state.keys says", low=0
+    )
     # Aggregates of both and of the segment, and the columns of shares and lifts.
     _made: list[tuple[str, str, list[str], list[str]]] = hidden([])
     _base: tuple[str, str] = hidden(("", ""))
+    _pairs: list[tuple[str, ...]] = hidden([])
 
     def folds(self, ctx: FitContext) -> Sequence[Fold]:
         """Counts by segment and item, by segment, by item, and of everything."""
@@ -49,15 +53,20 @@ class Conditional(Feature):
             )
         base = [Decay(what, events, lives), Decay((), events, lives)]
         self._base = (base[0].name, base[1].name)
-        self._made = []
+        self._made, self._pairs = [], []
         folds: list[Fold] = [*base]
         for segment in expanded(self.segment, ctx.catalogue):
             own = columns_of(segment)
             both, alone = Decay((*own, *what), events, lives), Decay(own, events, lives)
             folds += [both, alone]
+            self._pairs.append(both.by)
             names = [f"{label}/{self.what}|{segment}/{life}" for life in lives]
             self._made.append((both.name, alone.name, names, [f"{name}:lift" for name in names]))
         return folds
+
+    def bounds(self) -> dict[tuple[str, ...], int]:
+        """How many values of each key of both are to be kept."""
+        return dict.fromkeys(self._pairs, self.keys) if self.keys else {}
 
     def compute(self, batch: Batch, state: State) -> Columns:
         """float32 columns of length m."""
@@ -76,7 +85,7 @@ class Conditional(Feature):
         return next(both for both, _, names, lifts in self._made if column in names or column in lifts)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _shares(both: Array, alone: Array, item: Array, everything: Array, prior: float, share: Array, lift: Array) -> None:
     for j in range(item.shape[0]):
         for i in range(item.shape[1]):

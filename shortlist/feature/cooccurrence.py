@@ -12,7 +12,7 @@ from numba import njit
 
 from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.component import fitted, hidden, param
-from shortlist.core.contracts import Feature, FitContext, Fold, History, State
+from shortlist.core.contracts import Feature, FitContext, Fold, State
 from shortlist.core.errors import ConfigError, choices
 from shortlist.core.units import seconds
 from shortlist.data.log import Log
@@ -46,6 +46,9 @@ class Cooccurrence(Feature):
     values: Array = fitted("float32 values of the pairs")
     _events: tuple[str, ...] = hidden(())
     _fold: str = hidden("")
+    _life: float = hidden(0.0)
+    _by_kind: Any = hidden(None)  # (128,) weights of event kinds
+    _by_age: Any = hidden(None)  # (last,) weights of the newest event, the one before ...
 
     def folds(self, ctx: FitContext) -> Sequence[Fold]:
         """The live neighbours."""
@@ -55,8 +58,12 @@ class Cooccurrence(Feature):
         for norm in self.norm:
             if norm not in NORMS:
                 raise ConfigError(f"{place}.norm: {norm!r} is not a measure; choices: {choices(NORMS)}")
+        self._by_kind, self._by_age = np.ones(128), self.recency ** np.arange(self.last)
+        for kind, weight in self.weights.items():
+            self._by_kind[ctx.catalogue.kind_codes([kind])[0]] = weight
         if not self.live:
             return ()
+        self._life = seconds(self.half_life)
         fold = Follow(("user",), self._events, room=self.room, within=self.within)
         self._fold = fold.name
         return (fold,)
@@ -80,43 +87,22 @@ class Cooccurrence(Feature):
     def compute(self, batch: Batch, state: State) -> Columns:
         """float32 columns of length m."""
         history = state.past(batch, self._events, self.last)
-        weights = self._weights(history, state)
-        columns: Columns = {}
+        weights = np.empty(len(history.items))
+        _weights(history.offsets, history.kinds, self._by_kind, self._by_age, weights)
+        measures = [*(("live",) if self.live else ()), *self.norm]
+        out = np.empty((3 * len(measures), batch.m), dtype=np.float32)
         if self.live:
             fold: Any = state.fold(self._fold)
             time = np.maximum(batch.time, state.now)
-            found = fold.weights(
-                history.items, weights, history.offsets, batch.offsets, batch.item, time, seconds(self.half_life)
-            )
-            columns |= self._columns("live", found.astype(np.float32), batch, history)
-        for j, norm in enumerate(self.norm):
-            found = _paired(
+            fold.weights(history.items, weights, history.offsets, batch.offsets, batch.item, time, self._life, out[:3])
+        for j in range(len(self.norm)):
+            _paired(
                 history.items, weights, history.offsets, batch.offsets, batch.item,
-                self.indptr[j], self.indices, self.values,
+                self.indptr[j], self.indices, self.values, out[3 * (self.live + j) : 3 * (self.live + j) + 3],
             )  # fmt: skip
-            columns |= self._columns(norm, found, batch, history)
-        return columns
-
-    def _weights(self, history: History, state: State) -> Array:
-        """(events,) float64 weight of every event looked at."""
-        if len(history.offsets) == 2:
-            place = np.arange(history.offsets[1] - 1, -1, -1)
-        else:
-            place = np.repeat(history.offsets[1:], np.diff(history.offsets)) - 1 - np.arange(history.offsets[-1])
-        made: Array = self.recency**place
-        if self.weights:
-            table = np.ones(128)
-            for kind, weight in self.weights.items():
-                table[state.catalogue.kind_codes([kind])[0]] = weight
-            made = table[history.kinds] * made
-        return made
-
-    def _columns(self, name: str, found: Array, batch: Batch, history: History) -> Columns:
-        """Three readings, missing where there is no history."""
-        empty = np.diff(history.offsets) == 0
-        if empty.any():
-            found[:, batch.spread(empty)] = np.nan
-        return dict(zip([f"cooccurrence/{name}/{what}" for what in ("sum", "max", "last")], found, strict=True))
+        _blanked(history.offsets, batch.offsets, out)
+        names = [f"cooccurrence/{name}/{what}" for name in measures for what in ("sum", "max", "last")]
+        return dict(zip(names, out, strict=True))
 
     def origin(self, column: str) -> str:
         """The aggregate that a live column is read from; the others are of the fit."""
@@ -124,18 +110,28 @@ class Cooccurrence(Feature):
 
 
 @njit(cache=True, nogil=True)
+def _weights(past: Array, kinds: Array, by_kind: Array, by_age: Array, out: Array) -> None:
+    """The weight of every event looked at."""
+    for i in range(len(past) - 1):
+        for j in range(past[i], past[i + 1]):
+            out[j] = by_kind[kinds[j]] * by_age[past[i + 1] - 1 - j]
+
+
+@njit(cache=True, nogil=True)
+def _blanked(past: Array, owners: Array, out: Array) -> None:
+    """Missing where there is no history."""
+    for i in range(len(owners) - 1):
+        if past[i] == past[i + 1]:
+            out[:, owners[i] : owners[i + 1]] = np.nan
+
+
+@njit(cache=True, nogil=True)
 def _paired(
-    anchors: Array,
-    weights: Array,
-    past: Array,
-    owners: Array,
-    items: Array,
-    indptr: Array,
-    indices: Array,
-    values: Array,
-) -> Array:
-    """(3, m) float32 sum, max and last over a request's anchors of weight * value of the pair (anchor, candidate)."""
-    out = np.zeros((3, len(items)), dtype=np.float32)
+    anchors: Array, weights: Array, past: Array, owners: Array, items: Array, indptr: Array, indices: Array, values: Array,
+    out: Array,
+) -> None:  # fmt: skip
+    """(3, m) sum, max and last over a request's anchors of weight * value of the pair (anchor, candidate)."""
+    out[:] = np.float32(0.0)
     most = 0
     for i in range(len(owners) - 1):
         most = max(most, owners[i + 1] - owners[i])
@@ -169,4 +165,3 @@ def _paired(
                 out[1, row] = max(out[1, row], value)
                 if j == past[i + 1] - 1:
                     out[2, row] = values[e]
-    return out

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
-from shortlist.core.batch import Batch, Columns
+from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.component import hidden, param
 from shortlist.core.contracts import Feature, FitContext, Fold, State
 from shortlist.feature.attributes import expanded
@@ -69,12 +70,29 @@ class Counts(Feature):
             values = state.values(aggregate, batch)
             columns.update(zip(names, values, strict=True))
             if self.trend and len(names) > 1:
-                columns.update(zip(trends, (values[:-1] + 1) / (values[1:] + 1), strict=True))
+                made = np.empty((len(trends), batch.m), dtype=np.float32)
+                _trends(values, made)
+                columns.update(zip(trends, made, strict=True))
             if self.share:
-                everything = whole[self._whole[i % len(self._whole)]]
-                columns.update(zip(shares, values / np.maximum(everything, np.float32(1e-9)), strict=True))
+                made = np.empty_like(values)
+                _shares(values, whole[self._whole[i % len(self._whole)]], made)
+                columns.update(zip(shares, made, strict=True))
         return columns
 
     def origin(self, column: str) -> str:
         """The aggregate that a column is read from."""
         return next(aggregate for aggregate, *names in self._made if any(column in some for some in names))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _trends(values: Array, out: Array) -> None:
+    for j in range(len(out)):
+        for i in range(out.shape[1]):
+            out[j, i] = (values[j, i] + np.float32(1.0)) / (values[j + 1, i] + np.float32(1.0))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _shares(values: Array, everything: Array, out: Array) -> None:
+    for j in range(len(out)):
+        for i in range(out.shape[1]):
+            out[j, i] = values[j, i] / max(everything[j, i], np.float32(1e-9))

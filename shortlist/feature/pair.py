@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.component import hidden, param
-from shortlist.core.contracts import Feature, FitContext, History, State
-from shortlist.feature.attributes import fitting, groups, spread
+from shortlist.core.contracts import Feature, FitContext, State
+from shortlist.data.catalogue import Table
+from shortlist.feature.attributes import fitting, groups
+
+OWN = ("history/length", "history/since", "pair/count", "pair/since", "pair/steps")
 
 
 @dataclass
@@ -23,6 +28,7 @@ class Pair(Feature):
     event: tuple[str, ...] = param((), "event kinds of the history; the positive kinds when empty")
     last: int = param(100, "newest events looked at", low=1)
     _events: tuple[str, ...] = hidden(())
+    _plan: Any = hidden(None)
 
     def folds(self, ctx: FitContext) -> tuple[()]:
         """Needs no aggregate but remembers which kinds are positive. ConfigError for a column that is none of categories."""
@@ -35,131 +41,143 @@ class Pair(Feature):
 
     def compute(self, batch: Batch, state: State) -> Columns:
         """float32 columns of length m."""
-        history = state.past(batch, self._events, self.last)
-        length = np.diff(history.offsets).astype(np.float32)
-        idle = np.full(batch.n, np.nan, dtype=np.float32)
-        some = length > 0
-        idle[some] = np.maximum(batch.time[some] - history.times[history.offsets[1:][some] - 1], 0)
-        columns = spread({"history/length": length, "history/since": idle}, batch)
-        time = np.ascontiguousarray(batch.time)
-        own = np.full((3, batch.m), np.nan, dtype=np.float32)
-        _same(batch.offsets, time, batch.item, history.offsets, history.times, history.items, own)
-        columns.update(zip(("pair/count", "pair/since", "pair/steps"), own, strict=True))
-        table = state.catalogue.items
-        known = groups(table, "category", "tags") if "*" in self.attributes else self.attributes
-        single = [name for name in known if table.column(name, "feature.pair").kind == "category"]
-        made: dict[str, Array] = {}
-        if single:
-            codes, past = (
-                np.array([table.columns[name].values[items] for name in single])
-                for items in (batch.item, history.items)
+        history, table = state.past(batch, self._events, self.last), state.catalogue.items
+        plan: Plan | None = self._plan
+        if plan is None or plan.table is not table or plan.version != table.version:
+            plan = self._plan = Plan(
+                table, groups(table, "category", "tags") if "*" in self.attributes else self.attributes
             )
-            width = max(len(table.columns[name].vocabulary or ()) for name in single)
-            block = np.full((len(single), 3, batch.m), np.nan, dtype=np.float32)
-            _single(batch.offsets, time, codes, history.offsets, history.times, past, width, block)
-            made.update(zip(single, block, strict=True))
-        for name in known:
-            if name not in made:
-                offsets, entries = table.tags(name, batch.item)
-                past_offsets, past_entries = table.tags(name, history.items)
-                width = len(table.column(name).vocabulary or ())
-                made[name] = _affinity(batch, history, offsets, entries, past_offsets, past_entries, width)
-            columns.update(
-                zip([f"pair/{name}/share", f"pair/{name}/since", f"pair/{name}/steps"], made[name], strict=True)
-            )
-        return columns
+        out = np.empty((len(plan.names), batch.m), dtype=np.float32)
+        who = batch.offsets, batch.time, batch.item, history.offsets, history.times, history.items
+        _same(*who, out)
+        weight, latest = _scratch(plan.width)
+        if len(plan.single):
+            _single(*who, plan.values, plan.single, weight, latest, out)
+        for first, starts, entries in plan.listed:
+            _listed(*who, starts, entries, first, weight, latest, out)
+        return dict(zip(plan.names, out, strict=True))
 
 
-def _affinity(
-    batch: Batch, history: History, offsets: Array, codes: Array, past_offsets: Array, past_codes: Array, size: int
-) -> Array:
-    return np.stack(_kernel(
-        batch.offsets, np.ascontiguousarray(batch.time), offsets, np.ascontiguousarray(codes, dtype=np.int32),
-        history.offsets, history.times, past_offsets, np.ascontiguousarray(past_codes, dtype=np.int32), size,
-    ))  # fmt: skip
+class Plan:
+    """Which attributes lie where, worked out once for a table as it is: columns of one code per item side by side, so that an item costs
+    one cache line."""
+
+    def __init__(self, table: Table, known: list[str]) -> None:
+        self.table, self.version = table, table.version
+        self.names = [*OWN, *(f"pair/{name}/{what}" for name in known for what in ("share", "since", "steps"))]
+        columns = [table.column(name, "feature.pair") for name in known]
+        self.width = max((len(column.vocabulary or ()) for column in columns), default=0)
+        single = [i for i, column in enumerate(columns) if column.kind == "category"]
+        self.single = len(OWN) + 3 * np.array(single, dtype=np.int64)  # the first output row of each
+        self.values = np.stack([columns[i].values for i in single], axis=1) if single else np.zeros((1, 0), np.int32)
+        self.listed: list[tuple[int, Array, Array]] = []  # first output row, where each item's entries begin, entries
+        for i, column in enumerate(columns):
+            if column.codes is not None:
+                self.listed.append((len(OWN) + 3 * i, column.values, column.codes))
+
+
+_local = threading.local()
+
+
+def _scratch(width: int) -> tuple[Array, Array]:
+    """(width or more,) float32 and int64 zeros, of this thread. Kernels leave them as they found them: to clear them costs more than a
+    request."""
+    found: tuple[Array, Array] | None = getattr(_local, "scratch", None)
+    if found is None or len(found[0]) < width:
+        found = _local.scratch = np.zeros(width, dtype=np.float32), np.zeros(width, dtype=np.int64)
+    return found
 
 
 @njit(cache=True, nogil=True)
 def _same(
     owners: Array, time: Array, items: Array, past: Array, past_times: Array, past_items: Array, out: Array
 ) -> None:
-    """Per candidate row: how often its item is in the request's history, seconds and events since the last time, into `out` (3, m),
-    which comes full of NaN."""
-    for i in range(len(owners) - 1):
-        for row in range(owners[i], owners[i + 1]):
-            newest = -1
-            out[0, row] = 0.0
-            for j in range(past[i], past[i + 1]):  # histories are short: a scan beats a table of the catalogue's size
-                if past_items[j] == items[row]:
-                    out[0, row] += np.float32(1.0)
-                    newest = j
-            if newest >= 0:
-                out[1, row] = max(time[i] - past_times[newest], 0)
-                out[2, row] = past[i + 1] - newest
-
-
-@njit(cache=True, nogil=True)
-def _kernel(
-    owners: Array, time: Array, offsets: Array, codes: Array,
-    past: Array, past_times: Array, past_offsets: Array, past_codes: Array, size: int,
-) -> tuple[Array, Array, Array]:  # fmt: skip
-    """Per candidate row: mean weight of its codes in the request's history, seconds and events since any of them."""
-    rows = len(offsets) - 1
-    share = np.zeros(rows, dtype=np.float32)
-    since = np.full(rows, np.nan, dtype=np.float32)
-    steps = np.full(rows, np.nan, dtype=np.float32)
-    weight = np.zeros(size, dtype=np.float32)
-    latest = np.full(size, -1, dtype=np.int64)
+    """Into the first rows of `out`: the history's length and idle time; per candidate how often its item is in it, seconds and events
+    since the last time."""
     for i in range(len(owners) - 1):
         first, last = past[i], past[i + 1]
-        if first == last:
-            continue
-        for j in range(first, last):
-            for c in range(past_offsets[j], past_offsets[j + 1]):
-                weight[past_codes[c]] += np.float32(1.0)
-                latest[past_codes[c]] = j
+        idle = np.float32(max(time[i] - past_times[last - 1], 0)) if last > first else np.float32(np.nan)
         for row in range(owners[i], owners[i + 1]):
-            entries = offsets[row + 1] - offsets[row]
-            newest = np.int64(-1)
-            total = np.float32(0.0)
-            for c in range(offsets[row], offsets[row + 1]):
-                total += weight[codes[c]]
-                newest = max(newest, latest[codes[c]])
-            if entries > 0:
-                share[row] = total / np.float32(entries * (last - first))
-            if newest >= 0:
-                since[row] = max(time[i] - past_times[newest], 0)
-                steps[row] = last - newest
-        for j in range(first, last):  # undo, so that the next request starts clean
-            for c in range(past_offsets[j], past_offsets[j + 1]):
-                weight[past_codes[c]] = np.float32(0.0)
-                latest[past_codes[c]] = -1
-    return share, since, steps
+            newest, count = -1, 0
+            for j in range(first, last):  # histories are short: a scan beats a table of the catalogue's size
+                if past_items[j] == items[row]:
+                    count += 1
+                    newest = j
+            out[0, row], out[1, row], out[2, row] = last - first, idle, count
+            out[3, row] = max(time[i] - past_times[newest], 0) if newest >= 0 else np.nan
+            out[4, row] = last - newest if newest >= 0 else np.nan
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
+def _code(values: Array, item: int, a: int) -> int:
+    """An item's code; that of the last row, the missing one, for an item that the table does not have."""
+    code: int = values[item if item < len(values) else -1, a]
+    return code
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _run(starts: Array, item: int) -> tuple[int, int]:
+    """Where an item's entries are; none of an item that the table does not have."""
+    if item < 0 or item + 1 >= len(starts):
+        return 0, 0
+    return starts[item], starts[item + 1]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _single(
-    owners: Array, time: Array, codes: Array, past: Array, past_times: Array, past_codes: Array, width: int, out: Array
-) -> None:
-    """The same as `_kernel`, for several columns at once whose items have one code each, or none: share, since and steps into
-    `out` (columns, 3, m), which comes full of NaN."""
-    weight = np.zeros(width, dtype=np.float32)
-    latest = np.full(width, -1, dtype=np.int64)
-    for a in range(len(codes)):
+    owners: Array, time: Array, items: Array, past: Array, past_times: Array, past_items: Array, values: Array, rows: Array,
+    weight: Array, latest: Array, out: Array,
+) -> None:  # fmt: skip
+    """For columns whose items have one code each, or none: the weight of the candidate's code in the request's history, seconds and
+    events since it. values: (items, columns) codes; rows: where the three go. latest: place in the history + 1, 0 = never."""
+    for a in range(len(rows)):
+        share, since, steps = out[rows[a]], out[rows[a] + 1], out[rows[a] + 2]
         for i in range(len(owners) - 1):
             first, last = past[i], past[i + 1]
             for j in range(first, last):
-                code = past_codes[a, j]
+                code = _code(values, past_items[j], a)
                 if code >= 0:
                     weight[code] += np.float32(1.0)
-                    latest[code] = j
+                    latest[code] = j + 1
             for row in range(owners[i], owners[i + 1]):
-                code = codes[a, row]
-                out[a, 0, row] = weight[code] / np.float32(last - first) if code >= 0 and last > first else 0.0
-                if code >= 0 and latest[code] >= 0:
-                    out[a, 1, row] = max(time[i] - past_times[latest[code]], 0)
-                    out[a, 2, row] = last - latest[code]
+                code = _code(values, items[row], a)
+                share[row], since[row], steps[row] = 0.0, np.nan, np.nan
+                if code >= 0 and latest[code] > 0:
+                    share[row] = weight[code] / np.float32(last - first)
+                    since[row] = max(time[i] - past_times[latest[code] - 1], 0)
+                    steps[row] = last - latest[code] + 1
             for j in range(first, last):  # undo, so that the next request starts clean
-                code = past_codes[a, j]
+                code = _code(values, past_items[j], a)
                 if code >= 0:
-                    weight[code], latest[code] = np.float32(0.0), -1
+                    weight[code], latest[code] = np.float32(0.0), 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _listed(
+    owners: Array, time: Array, items: Array, past: Array, past_times: Array, past_items: Array, starts: Array, entries: Array,
+    first_row: int, weight: Array, latest: Array, out: Array,
+) -> None:  # fmt: skip
+    """The same for a column of lists: the mean weight of the candidate's codes, seconds and events since any of them. Item x has the
+    codes entries[starts[x]:starts[x + 1]]."""
+    share, since, steps = out[first_row], out[first_row + 1], out[first_row + 2]
+    for i in range(len(owners) - 1):
+        first, last = past[i], past[i + 1]
+        for j in range(first, last):
+            begin, end = _run(starts, past_items[j])
+            for e in range(begin, end):
+                weight[entries[e]] += np.float32(1.0)
+                latest[entries[e]] = j + 1
+        for row in range(owners[i], owners[i + 1]):
+            begin, end = _run(starts, items[row])
+            newest, total = np.int64(0), np.float32(0.0)
+            for e in range(begin, end):
+                total += weight[entries[e]]
+                newest = max(newest, latest[entries[e]])
+            some = end > begin and last > first
+            share[row] = total / np.float32((end - begin) * (last - first)) if some else 0.0
+            since[row] = max(time[i] - past_times[newest - 1], 0) if newest > 0 else np.nan
+            steps[row] = last - newest + 1 if newest > 0 else np.nan
+        for j in range(first, last):  # undo, so that the next request starts clean
+            begin, end = _run(starts, past_items[j])
+            for e in range(begin, end):
+                weight[entries[e]], latest[entries[e]] = np.float32(0.0), 0

@@ -108,6 +108,15 @@ class Pipeline:
                     needed.setdefault(fold.name, fold)
         return list(needed.values())
 
+    def bounds(self) -> dict[tuple[str, ...], int]:
+        """How many values of a key of several columns the parts want kept, where they say so; once `folds` has been asked. The most,
+        where several do."""
+        most: dict[tuple[str, ...], int] = {}
+        for _, part in self.parts():
+            for by, count in part.bounds().items() if hasattr(part, "bounds") else ():
+                most[by] = max(most.get(by, 0), count)
+        return most
+
     def fit(self, log: Any, ctx: FitContext) -> None:
         """Fit everything but the rankers on a log that ends before `ctx.now`."""
         parts = [
@@ -267,11 +276,11 @@ class Pipeline:
                     complete, made = False, self._missing(name, batch.m)
                 elif name not in self._shapes:
                     self._shapes[name] = {column: values.dtype for column, values in made.items()}
-                for column in made:
-                    if column in columns or column in batch.cand:
-                        raise ConfigError(
-                            f"feature {name!r}: the column {column!r} exists already; drop the feature or give it other options"
-                        )
+                if not (made.keys().isdisjoint(columns) and made.keys().isdisjoint(batch.cand)):
+                    column = next(column for column in made if column in columns or column in batch.cand)
+                    raise ConfigError(
+                        f"feature {name!r}: the column {column!r} exists already; drop the feature or give it other options"
+                    )
                 columns.update(made)
         if not complete:  # of a part that never worked, nobody knows the types: numbers, then
             known = {*columns, *batch.cand}
@@ -387,8 +396,11 @@ def _absent(dtype: Any, m: int) -> Array:
     return np.full(m, -1 if kind.kind in "iu" else np.nan, dtype=kind)
 
 
+_NOTHING = nullcontext()
+
+
 def _untimed(name: str) -> AbstractContextManager[None]:
-    return nullcontext()
+    return _NOTHING
 
 
 def _timer(trace: Trace | None) -> Callable[[str], AbstractContextManager[None]]:

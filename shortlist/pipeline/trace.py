@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,14 +27,9 @@ class Trace:
     union: Batch | None = None
     evidence: Array | None = None
 
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
+    def timed(self, name: str) -> Timed:
         """Add the time spent inside to `seconds[name]`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        return Timed(self.seconds, name)
 
     def why(self, item: int, filters: list[str], request: int = 0) -> dict[str, object]:
         """The fate of one item (code) in one request: its sources with scores and ranks, who dropped it, its place after the
@@ -73,6 +66,21 @@ class Trace:
 
     def _search(self, source: str) -> dict[str, str]:
         return {"search": self.plans[source]} if source in self.plans else {}
+
+
+class Timed:
+    """A stretch of time. A class of its own: a generator's context would cost as much as a small feature."""
+
+    __slots__ = ("name", "seconds", "start")
+
+    def __init__(self, seconds: dict[str, float], name: str) -> None:
+        self.seconds, self.name = seconds, name
+
+    def __enter__(self) -> None:
+        self.start = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        self.seconds[self.name] = self.seconds.get(self.name, 0.0) + time.perf_counter() - self.start
 
 
 def _row(batch: Batch, item: int, request: int) -> int:

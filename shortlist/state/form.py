@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
 from shortlist.core.batch import Array
 from shortlist.core.errors import ConfigError, choices
@@ -51,6 +52,18 @@ class Part(NamedTuple):
             return (time // unit + shift) % cycle
         return context[self.name] if self.name in context else np.full(size, -1, dtype=np.int32)
 
+    def slots(self, own: Array, context: Mapping[str, Array], time: Array) -> tuple[Array, Array | None]:
+        """int64 codes where this is the whole key, -1 = missing; of a column of lists those of all entries, and where each thing's
+        begin. own: the codes of what the column is of."""
+        if self.column is not None and self.table is not None:
+            if self.column.kind == "tags":
+                offsets, entries = self.table.tags(self.attribute, own)
+                return entries.astype(np.int64), offsets
+            codes = np.empty(len(own), dtype=np.int64)
+            _coded(self.column.values, own, codes)
+            return codes, None
+        return self.codes({self.title: own}, context, time, len(own)).astype(np.int64), None
+
 
 class Form:
     """The parts of a key, and what they depend on."""
@@ -67,6 +80,7 @@ class Form:
         self.of_item = any(part.title == "item" for part in self.parts)  # else the same for all candidates of a request
         self.of_request = any(part.title != "item" for part in self.parts)
         self.of_last = any(part.title == "last" for part in self.parts)
+        self.single = self.parts[0] if len(by) == 1 else None
         self.is_pair = len(by) == 2 and self.lists < 0 and self.of_item and self.of_request
 
     def keys(
@@ -81,6 +95,12 @@ class Form:
         rows = np.repeat(np.arange(size), np.diff(offsets))
         codes = [entries if part is own else part.codes(things, context, time, size)[rows] for part in self.parts]
         return joined(codes, len(rows)), rows
+
+
+@njit(cache=True, nogil=True)
+def _coded(values: Array, codes: Array, out: Array) -> None:
+    for i in range(len(codes)):
+        out[i] = values[codes[i] if codes[i] < len(values) else -1]  # the last row is the missing one
 
 
 def _part(name: str, catalogue: Catalogue, place: str) -> Part:

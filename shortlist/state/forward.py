@@ -3,10 +3,13 @@ divides by the same of the reading time. Where that would leave the range of flo
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
 from shortlist.core.batch import Array
+from shortlist.core.component import parameters
 from shortlist.core.errors import ConfigError
 from shortlist.core.units import seconds
 
@@ -28,6 +31,17 @@ def origin_of(lives: Array) -> Array:
     origin = np.zeros(1 + len(lives))
     origin[0] = np.nan
     return origin
+
+
+def rows_within(part: Any, whole: Any) -> list[int] | None:
+    """Which readings of a fold are those of another that is the same but for its half-lives; None where it does not have them all. A
+    half-life's sums do not depend on which others lie beside them, so they are the same to the bit."""
+    if type(part) is not type(whole) or not set(part.half_life) <= set(whole.half_life):
+        return None
+    for field in parameters(part):
+        if field.name != "half_life" and getattr(part, field.name) != getattr(whole, field.name):
+            return None
+    return [whole.half_life.index(life) for life in part.half_life]
 
 
 @njit(cache=True, nogil=True, inline="always")

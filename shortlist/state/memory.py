@@ -9,7 +9,7 @@ from shortlist.core.errors import ConfigError
 from shortlist.state.keys import Hashed
 from shortlist.state.state import State
 
-PLACE = 72  # bytes of a key in a hash table, at most
+PLACE = 32  # bytes of a key in a hash table, at most
 
 
 class Need(NamedTuple):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -17,15 +18,54 @@ from shortlist.core.contracts import Fold, History
 from shortlist.core.errors import BundleError, ConfigError, DataError, choices
 from shortlist.data.catalogue import Catalogue
 from shortlist.state.form import Form
-from shortlist.state.history import Ring
+from shortlist.state.history import EVERY, Ring
 from shortlist.state.keys import KEYS, Codes, Hashed
 from shortlist.state.slotted import longer
-from shortlist.state.view import View
+from shortlist.state.view import View, spread
 
 NEVER = -(2**62)
 BLOCK = 1 << 15  # events per pass: the columns of a block stay in cache while every fold reads them
 KEPT = 64  # things that are made once per log position, at most
 FOLDED = ("user", "item", "time", "kind", "value", "position")  # what a fold may know of an event besides its key
+
+
+class Kept:
+    """Which events of a block are of some kinds, worked out once for all aggregates that want those."""
+
+    def __init__(self, kinds: Array, table_of: Callable[[tuple[str, ...]], Array]) -> None:
+        self._kinds, self._table_of = kinds, table_of
+        self._known: dict[tuple[str, ...], tuple[Array | None, bool]] = {(): (None, len(kinds) > 0)}
+
+    def mask(self, names: tuple[str, ...]) -> Array | None:
+        """(e,) bool; None for all events."""
+        return (self._known.get(names) or self._look(names))[0]
+
+    def some(self, names: tuple[str, ...]) -> bool:
+        """Is there any?"""
+        return (self._known.get(names) or self._look(names))[1]
+
+    def _look(self, names: tuple[str, ...]) -> tuple[Array | None, bool]:
+        keep: Array = self._table_of(names)[self._kinds]
+        count = np.count_nonzero(keep)
+        found = self._known[names] = (None if count == len(keep) else keep), bool(count)
+        return found
+
+
+class Reader(NamedTuple):
+    """How an aggregate is read, worked out once: into (size, r) of any float type."""
+
+    fill: Callable[[Array, Array, int, Array], None]
+    size: int
+    form: Form
+    table: Codes | Hashed
+
+
+class Within(NamedTuple):
+    """An aggregate whose readings are some of those of another one."""
+
+    fold: Fold
+    whole: str
+    rows: list[int]
 
 
 class State:
@@ -39,9 +79,11 @@ class State:
         history: int = 512,
         history_events: Sequence[str] = (),
         keys: int = KEYS,
+        bounds: Mapping[tuple[str, ...], int] | None = None,
     ) -> None:
         """folds: aggregates to keep, equal ones once. history: newest events kept per user. history_events: the kinds
-        that enter it (all when empty). keys: how many values a key of several columns may have before its coldest go."""
+        that enter it (all when empty). keys: how many values a key of several columns may have before its coldest go; bounds: fewer, for
+        single keys."""
         self.catalogue = catalogue
         self.folds: dict[str, Fold] = {}
         self.now = NEVER
@@ -50,28 +92,41 @@ class State:
         self._forms: dict[tuple[str, ...], Form] = {}
         self._slots: dict[tuple[str, ...], Codes | Hashed] = {}
         self._plan: dict[tuple[str, ...], dict[tuple[str, ...], list[Fold]]] = {}  # by key columns, then event kinds
+        self._readers: dict[str, Reader] = {}
         self._ring = Ring(history)
         self._history_events = tuple(history_events)
         catalogue.kind_codes(self._history_events, "history_events")
         self._keys = keys
+        self._bounds = dict(bounds or {})
         self._met = np.zeros(1024, dtype=bool)
         self._previous = np.full(1024, -1, dtype=np.int32)  # by user: the newest item of the history
         self._once: tuple[int, dict[Hashable, Any]] = (-1, {})  # the log position, and what was made at it
         self._arrived: dict[str, int] = {}  # highest code folded in, of users and of every context column
-        for fold in folds:
-            self._keep(fold)
+        self._within: dict[str, Within] = {}
+        every = {fold.name: fold for fold in folds}
+        for fold in every.values():
+            whole, rows = _whole(fold, every)
+            if rows is None:
+                self._keep(fold)
+            else:
+                self._within[fold.name] = Within(fold, whole.name, rows)
 
     def _keep(self, fold: Fold) -> None:
-        if fold.name in self.folds:
-            return
         if fold.by not in self._forms:
             self._forms[fold.by] = Form(fold.by, self.catalogue, fold.name, len(self._forms))
         self.catalogue.kind_codes(fold.kinds, fold.name)
         fold.bind(self.catalogue)
         self.folds[fold.name] = fold
         if fold.by not in self._slots:
-            self._slots[fold.by] = Hashed(self._keys) if len(fold.by) > 1 else Codes()
+            limit = min(self._bounds.get(fold.by, self._keys), self._keys)
+            self._slots[fold.by] = Hashed(limit) if len(fold.by) > 1 else Codes()
         self._plan.setdefault(fold.by, {}).setdefault(fold.kinds, []).append(fold)
+        self._readers[fold.name] = Reader(
+            _filling(fold),
+            len(fold.readings()),
+            self._forms[fold.by],
+            self._slots[fold.by],
+        )
 
     def apply(self, events: Columns) -> None:
         """Fold events in, in the order given, which becomes log order. Columns as in `Log`; codes may be new, times may be
@@ -89,14 +144,22 @@ class State:
             self._apply({name: column[start : start + BLOCK] for name, column in events.items()})
 
     def _apply(self, events: Columns) -> None:
-        users = _only(events["user"], self._of_kinds(events["kind"], self._history_events))
+        kept = Kept(events["kind"], self._table_of)
+        users = _only(events["user"], kept.mask(self._history_events))
         previous = self._follow(events["user"], users, events["item"])
+        every = {name: events[name] for name in FOLDED if name in events}
         for by, groups in self._plan.items():
+            # Slots, and who goes from a full table, must not depend on where blocks begin: keys of all kinds get theirs in one pass.
+            kinds = _union(groups)
+            if not kept.some(kinds):
+                continue
             keys, rows = self._event_keys(by, events, previous)
-            folded = {name: events[name] for name in FOLDED if name in events}
-            if rows is not None:
-                folded = {name: column[rows] for name, column in folded.items()}
-            self._fold_in(by, groups, keys, rows, folded)
+            if rows is None:
+                self._fold_in(by, groups, _only(keys, kept.mask(kinds)), None, every, kept)
+            else:
+                folded = {name: column[rows] for name, column in every.items()}
+                own = Kept(folded["kind"], self._table_of)
+                self._fold_in(by, groups, _only(keys, own.mask(kinds)), rows, folded, own)
         self._ring.append(users, events["item"], events["time"], events["kind"], events["value"])
         self._meet(events["item"])
         for name in ("user", *self.catalogue.context):
@@ -109,34 +172,29 @@ class State:
         self,
         by: tuple[str, ...],
         groups: dict[tuple[str, ...], list[Fold]],
-        keys: Array,
+        wanted: Array,
         rows: Array | None,
         events: Columns,
+        kept: Kept,
     ) -> None:
-        """One key's folds over a block. Where its table is full, the block is cut: what came before is folded in, the coldest
-        keys go, and the rest follows."""
-        table = self._slots[by]
-        keep = [self._of_kinds(events["kind"], names) for names in groups]
-        # All kinds get their slots in one pass in log order: slots, and who goes from a full table, must not depend on where
-        # blocks begin.
-        either = _either(keep)
-        if either is not None and not either.any():
-            return
-        wanted = _only(keys, either)
+        """One key's folds over a block, of the keys that any of them wants. Where its table is full, the block is cut: what came before
+        is folded in, the coldest keys go, and the rest follows."""
+        table, size = self._slots[by], len(wanted)
         start = 0
-        while start < len(keys):
+        while start < size:
             first, own_rows = (self.count, rows[start:]) if rows is not None else (self.count + start, None)
             slots, done = table.add(wanted[start:], first, own_rows)
             stop = start + done
-            part = events if done == len(keys) else {name: column[start:stop] for name, column in events.items()}
-            for mask, folds in zip(keep, groups.values(), strict=True):
-                own = _only(slots, mask if mask is None else mask[start:stop])
-                some = mask is None or bool(mask[start:stop].any())
+            part = events if done == size else {name: column[start:stop] for name, column in events.items()}
+            for names, folds in groups.items():
+                mask = kept.mask(names)
+                some = kept.some(names) if done == size or mask is None else bool(mask[start:stop].any())
+                own = _only(slots, mask if mask is None else mask[start:stop]) if some else slots
                 for fold in folds:
                     fold.grow(table.size)
                     if some:
                         fold.update(own, part)
-            if stop < len(keys):
+            if stop < size:
                 gone = table.evict()
                 for fold in itertools.chain.from_iterable(groups.values()):
                     fold.clear(gone)
@@ -151,16 +209,13 @@ class State:
         self._met = longer(self._met, int(items.max()) + 1)
         self._met[items] = True
 
-    def _of_kinds(self, kinds: Array, names: tuple[str, ...]) -> Array | None:
-        """(e,) bool: events of these kinds; None for all of them."""
-        if not names:
-            return None
-        if names not in self._wanted:
-            table = np.zeros(128, dtype=bool)
+    def _table_of(self, names: tuple[str, ...]) -> Array:
+        """(128,) bool: which kinds are these?"""
+        table = self._wanted.get(names)
+        if table is None:
+            table = self._wanted[names] = np.zeros(128, dtype=bool)
             table[self.catalogue.kind_codes(names)] = True
-            self._wanted[names] = table
-        keep: Array = self._wanted[names][kinds]
-        return None if keep.all() else keep
+        return table
 
     def _event_keys(self, by: tuple[str, ...], events: Columns, previous: Array) -> tuple[Array, Array | None]:
         """(e,) keys of events; with a column of lists, one per entry, and the event that each is of."""
@@ -187,25 +242,42 @@ class State:
     def values(self, aggregate: str, batch: Batch) -> Array:
         """An aggregate of a batch's candidates, as of each request: (readings, m) float32. By a column of lists, the mean over the
         candidate's entries, as far as they have a reading; NaN where it has no entry."""
-        fold = self.fold(aggregate)
-        form = self._forms[fold.by]
         view = self._view(batch)
-        slots, runs, time = view.found.get(form.number) or view.slots(batch, form, self._slots[fold.by])
-        read = fold.read(slots, time, self.now)
-        if runs is not None:
-            read = _averaged(read, runs)
-        out: Array = read.astype(np.float32)
-        if form.of_item:
-            return out
-        return out.repeat(view.m, axis=1) if view.n == 1 else out[:, batch.owner]
+        found = view.read.get(aggregate)
+        return found if found is not None else self._values(aggregate, batch, view)
+
+    def _values(self, aggregate: str, batch: Batch, view: View) -> Array:
+        part = self._within.get(aggregate)
+        if part is not None:
+            taken = view.read[aggregate] = self.values(part.whole, batch)[part.rows]
+            return taken
+        reader = self._readers.get(aggregate) or self._readers[self.fold(aggregate).name]
+        form = reader.form
+        slots, runs, time = view.found.get(form.number) or view.slots(batch, form, reader.table)
+        out: Array
+        if runs is None:
+            out = np.empty((reader.size, len(slots)), dtype=np.float32)
+            reader.fill(slots, time, self.now, out)
+        else:
+            every = np.empty((reader.size, len(slots)))
+            reader.fill(slots, time, self.now, every)
+            out = np.empty((reader.size, len(runs) - 1), dtype=np.float32)
+            _averaged(every, runs, out)
+        if not form.of_item:
+            out = spread(out, batch)
+        view.read[aggregate] = out
+        return out
 
     def slots(self) -> dict[tuple[str, ...], Codes | Hashed]:
         """The table of slots of every key."""
         return self._slots
 
     def fold(self, aggregate: str) -> Fold:
-        """An aggregate by name; ConfigError with the choices for one that the state does not keep."""
+        """An aggregate by name, for what it is; ConfigError with the choices for one that the state does not keep. One that is part of
+        another (`whole`) holds nothing itself."""
         fold = self.folds.get(aggregate)
+        if fold is None and aggregate in self._within:
+            fold = self._within[aggregate].fold
         if fold is None:
             raise ConfigError(f"no aggregate {aggregate!r} in the state; it keeps: {choices(self.folds)}")
         return fold
@@ -216,27 +288,25 @@ class State:
         view, kinds = self._view(batch), tuple(events)
         found = view.past.get((kinds, last))
         if found is None:
-            whole = view.past.get((kinds, 0))
-            if whole is None:
-                if ((), 0) not in view.past:
-                    view.past[(), 0] = self.history(batch.user)
-                whole = view.past[(), 0]
-                keep = self._of_kinds(whole.kinds, kinds)
-                whole = view.past[kinds, 0] = whole if keep is None else whole.where(keep)
-            found = view.past[kinds, last] = whole.last(last)
+            wanted = self._table_of(kinds) if kinds else EVERY
+            found = view.past[kinds, last] = self._ring.read(batch.user, last, wanted)
         return found
 
     def read(self, aggregate: str, keys: Array, time: Array) -> Array:
         """An aggregate, by name, of (r,) keys at (r,) or (1,) unix seconds: (readings, r) float64."""
+        part = self._within.get(aggregate)
+        if part is not None:
+            return self.read(part.whole, keys, time)[part.rows]
         fold = self.fold(aggregate)
         slots = self._slots[fold.by].find(np.ascontiguousarray(keys, dtype=np.int64))
         return fold.read(slots, np.ascontiguousarray(time, dtype=np.int64).reshape(-1), self.now)
 
     def scan(self, aggregate: str, size: int, time: int) -> Array:
         """An aggregate of all codes below `size` at one moment: (size,) float32. For sources that rank the whole catalogue."""
-        fold = self.folds.get(aggregate)
+        part = self._within.get(aggregate)
+        fold: Any = self.folds.get(part.whole if part is not None else aggregate)
         if fold is not None and hasattr(fold, "scan"):
-            scanned: Array = fold.scan(size, time, self.now)
+            scanned: Array = fold.scan(size, time, self.now, part.rows[0]) if part else fold.scan(size, time, self.now)
             return scanned
         every = np.arange(size, dtype=np.int64)
         out: Array = self.read(aggregate, every, np.array([time], dtype=np.int64))[0].astype(np.float32)
@@ -317,6 +387,7 @@ class State:
             "history_events": list(self._history_events),
             "keys": self._keys,
             "folds": [config(fold) for fold in self.folds.values()],
+            "within": [config(part.fold) for part in self._within.values()],
             "slots": [list(by) for by in self._slots],
         }
         for name, array in self.arrays().items():
@@ -337,6 +408,12 @@ class State:
             for name in learned(fold):
                 setattr(fold, name, _writable(folder / f"fold.{i}.{name}.npy"))
             state._keep(fold)
+        for i, entry in enumerate(about.get("within", [])):
+            fold = build("state.fold", entry, f"{path}: within[{i}]")
+            whole, rows = _whole(fold, state.folds)
+            if rows is None:
+                raise BundleError(f"{path}: within[{i}]: {fold.name} is part of no aggregate in it")
+            state._within[fold.name] = Within(fold, whole.name, rows)
         for i, by in enumerate(about["slots"]):
             slots = state._slots[tuple(by)]
             slots.restore({name: _writable(folder / f"slots.{i}.{name}.npy") for name in slots.arrays()})
@@ -358,10 +435,39 @@ def _followed(previous: Array, users: Array, kept: Array, items: Array) -> Array
     return out
 
 
+def _whole(fold: Fold, among: Mapping[str, Fold]) -> tuple[Fold, list[int] | None]:
+    """The largest fold that has this one's readings among its own, and which they are; None where there is no other."""
+    part_of: Callable[[Fold], list[int] | None] | None = getattr(fold, "part_of", None)
+    best, found = fold, None
+    if part_of is not None:
+        place = {name: -i for i, name in enumerate(among)}  # of two with the same readings the first is the whole one
+        for other in among.values():
+            rows = part_of(other)
+            size = len(other.readings()), place[other.name]
+            if rows is not None and size > (len(best.readings()), place.get(best.name, -len(place))):
+                best, found = other, rows
+    return best, found
+
+
+def _filling(fold: Fold) -> Callable[[Array, Array, int, Array], None]:
+    """A fold's `fill`, unless it has none or a class above the one that has it wrote `read` anew."""
+    for cls in type(fold).__mro__:
+        if "fill" in vars(cls):
+            fill: Callable[[Array, Array, int, Array], None] = fold.fill  # type: ignore[attr-defined]
+            return fill
+        if "read" in vars(cls):
+            break
+    return partial(_copied, fold)
+
+
+def _copied(fold: Fold, slots: Array, times: Array, now: int, out: Array) -> None:
+    """What a fold without `fill` reads, into `out`."""
+    out[:] = fold.read(slots, times, now)
+
+
 @njit(cache=True, nogil=True)
-def _averaged(read: Array, offsets: Array) -> Array:
-    """Means of runs of columns, without NaN; NaN for a run that has nothing else."""
-    out = np.full((len(read), len(offsets) - 1), np.nan)
+def _averaged(read: Array, offsets: Array, out: Array) -> None:
+    """Means of runs of columns, without NaN, into `out`; NaN for a run that has nothing else."""
     for j in range(len(read)):
         for i in range(len(offsets) - 1):
             total, count = 0.0, 0
@@ -369,19 +475,12 @@ def _averaged(read: Array, offsets: Array) -> Array:
                 if not np.isnan(read[j, entry]):
                     total += read[j, entry]
                     count += 1
-            if count > 0:
-                out[j, i] = total / count
-    return out
+            out[j, i] = total / count if count > 0 else np.nan
 
 
-def _either(keep: list[Array | None]) -> Array | None:
-    """Rows that any of the masks keeps; a mask of None keeps all."""
-    union = keep[0]
-    for mask in keep:
-        if mask is None or union is None:
-            return None
-        union = union | mask
-    return union
+def _union(groups: Mapping[tuple[str, ...], list[Fold]]) -> tuple[str, ...]:
+    """The kinds that any of them wants; none named = all."""
+    return tuple(dict.fromkeys(itertools.chain.from_iterable(groups))) if all(groups) else ()
 
 
 def _only(codes: Array, keep: Array | None) -> Array:

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from shortlist.core.component import build
 from shortlist.core.contracts import FitContext
 from shortlist.core.errors import ConfigError
 from shortlist.core.rng import rng
@@ -20,9 +21,13 @@ from shortlist.data.dataset import Dataset, encode, from_frames
 from shortlist.data.log import Log
 from shortlist.data.schema import Tables
 from shortlist.data.synthetic import START, world
-from shortlist.feature.auto import EVENTS, LADDER, LEAST, PER_USER, Auto, Choice, ladder, telling
+from shortlist.feature.auto import EVENTS, FEW, LADDER, LEAST, PER_ITEM, PER_USER, Auto, Choice, ladder, telling
 from shortlist.feature.rate import Rate
+from shortlist.pipeline.pipeline import Pipeline
+from shortlist.state.fold.decay import Decay
+from shortlist.state.keys import Hashed
 from shortlist.state.memory import PLACE
+from shortlist.state.state import State
 from tests.parity.worlds import DAY, corrupted, without
 
 CUT = START + 8 * DAY
@@ -383,6 +388,28 @@ def test_personal_keys_are_within_a_budget(budget: float, monkeypatch: pytest.Mo
     expected = ["user x item.category"] if budget < 1 else ["user x item.tags", "user x item.category"]
     assert [key for key in entries(chosen())["rate_user"]["by"] if "item." in key] == expected
     assert PER_USER < 1024
+
+
+@pytest.mark.parametrize("few", [10, FEW])
+def test_pairs_of_items_are_within_a_budget(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of bytes per item, as far as the state can give them back: table and aggregate of all pairs together. What comes after the first
+    cut-off has no part in it, and the state keeps to it."""
+    monkeypatch.setattr("shortlist.feature.auto.FEW", few)
+    data = encode(tables())
+    entry = entries(chosen())["after"]
+    items = max(data.catalogue.items.listed, len(set(data.log.before(CUT).item.tolist())))
+    each = PLACE + 1.25 * Decay(("last", "item"), half_life=tuple(entry["half_life"])).bytes()
+    assert entry["keys"] == max(int(PER_ITEM * items / each), few)
+    part = build("feature", {key: value for key, value in entry.items() if key != "name"})
+    ctx = context(data)
+    pipeline = Pipeline({}, {}, features={"after": part})
+    state = State(data.catalogue, pipeline.folds(ctx), bounds=pipeline.bounds())
+    state.apply(data.log.columns)
+    table = state.slots()["last", "item"]
+    assert isinstance(table, Hashed)
+    assert table.limit == entry["keys"]
+    assert (table.evicted > 0) == (few == 10)
+    assert table.live <= entry["keys"]
 
 
 def test_what_was_shown_may_have_another_name() -> None:

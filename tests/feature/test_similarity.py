@@ -16,7 +16,7 @@ from shortlist.core.contracts import FitContext
 from shortlist.core.errors import ConfigError
 from shortlist.core.rows import offsets_of
 from shortlist.data.log import Log
-from shortlist.feature._space import _compare
+from shortlist.feature._space import _compare, _norms
 from shortlist.feature.similarity import Similarity
 from shortlist.feature.text import Text
 from shortlist.feature.vectors import Vectors
@@ -218,13 +218,14 @@ def test_the_kernel(d: int, length: int, rows: int, seed: int) -> None:
     past_items = draw.choice([0, 1, 2, 4, 5, 6], length + 23).astype(np.int32)
     weights = draw.random(length + 23).astype(np.float32)
     users = draw.normal(size=(2, d)).astype(np.float32)
-    both = _compare(
+    both, one = np.zeros((5, rows + 4), dtype=np.float32), np.zeros((5, rows), dtype=np.float32)
+    _compare(
         offsets_of(np.array([4, rows])), items, offsets_of(np.array([23, length])), past_items, weights,
-        unit, vectors, users,
+        unit, vectors, _norms(vectors), users, both,
     )  # fmt: skip
-    one = _compare(
+    _compare(
         offsets_of(np.array([rows])), items[4:], offsets_of(np.array([length])), past_items[23:], weights[23:],
-        unit, vectors, users[1:],
+        unit, vectors, _norms(vectors), users[1:], one,
     )  # fmt: skip
     np.testing.assert_array_equal(both[:, 4:], one)
     for r, item in enumerate(items[4:].tolist()):

@@ -7,11 +7,11 @@ from numba import njit
 
 from shortlist.core.batch import Array, Columns
 from shortlist.core.component import param
-from shortlist.state.slotted import Slotted, slots
+from shortlist.state.slotted import Filled, slots
 
 
 @dataclass
-class Count(Slotted):
+class Count(Filled):
     """Definition: sum over the key's events of 1, or of the event's value (a missing value adds nothing)."""
 
     weigh: bool = param(False, "add up event values instead of ones")
@@ -21,11 +21,9 @@ class Count(Slotted):
         """Fold events in. slots (e,) int64, -1 = no key; of the events, `value`."""
         _update(self.sums, slots, events["value"], self.weigh)
 
-    def read(self, slots: Array, times: Array, now: int) -> Array:
-        """(1, r) float64; 0 for a key never met."""
-        out = np.zeros((1, len(slots)))
-        _read(self.sums, slots, out)
-        return out
+    def fill(self, slots: Array, times: Array, now: int, out: Array) -> None:
+        """(1, r) counts; 0 for a key never met."""
+        counted(self.sums, slots, out)
 
 
 @njit(cache=True, nogil=True)
@@ -41,8 +39,8 @@ def _update(sums: Array, slots: Array, values: Array, weigh: bool) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _read(sums: Array, slots: Array, out: Array) -> None:
+def counted(sums: Array, slots: Array, out: Array) -> None:
+    """What slots hold into `out` (1, r); 0 for a slot that is not there."""
     for i in range(len(slots)):
         slot = slots[i]
-        if 0 <= slot < len(sums):
-            out[0, i] = sums[slot]
+        out[0, i] = sums[slot] if 0 <= slot < len(sums) else 0.0

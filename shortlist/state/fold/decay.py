@@ -4,18 +4,19 @@ a tie in time costs one, and late events weigh what they should. The sums of sev
 one cache line, however many there are."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from shortlist.core.batch import Array, Columns
 from shortlist.core.component import fitted, param
-from shortlist.state.forward import lives_of, origin_of, scale, weights
-from shortlist.state.slotted import Slotted, slots
+from shortlist.state.forward import lives_of, origin_of, rows_within, scale, weights
+from shortlist.state.slotted import Filled, slots
 
 
 @dataclass
-class Decay(Slotted):
+class Decay(Filled):
     """Definition, for each half-life: sum over the key's events of w * 2^(-(T - t) / half_life), with T = the later of the
     reading time and the latest event folded in (time never runs backwards), w = 1 or the event's value."""
 
@@ -36,6 +37,10 @@ class Decay(Slotted):
         """The half-lives."""
         return self.half_life
 
+    def part_of(self, other: Any) -> list[int] | None:
+        """The readings of another fold that are this one's: of one that only has more half-lives."""
+        return rows_within(self, other)
+
     def width(self) -> int:
         """Half-lives per slot."""
         return len(self.half_life)
@@ -44,25 +49,23 @@ class Decay(Slotted):
         """Fold events in. slots (e,) int64, -1 = no key; of the events, `time` and `value`."""
         _update(self.sums, self.origin, slots, events["time"], events["value"], self.lives, self.weigh)
 
-    def read(self, slots: Array, times: Array, now: int) -> Array:
-        """(h, r) float64 decayed counts at times (r,) or (1,); 0 for a key never met."""
-        out = np.zeros((len(self.lives), len(slots)))
+    def fill(self, slots: Array, times: Array, now: int, out: Array) -> None:
+        """(h, r) decayed counts at times (r,) or (1,); 0 for a key never met."""
         _read(self.sums, self.origin, slots, times, now, self.lives, out)
-        return out
 
-    def scan(self, size: int, time: int, now: int) -> Array:
-        """(size,) float32 decayed counts of slots 0 to size - 1 at one moment, by the first half-life: what `read` gives, without
-        a look-up per slot."""
-        return _scan(self.sums, self.origin, size, max(time, now), self.lives)
+    def scan(self, size: int, time: int, now: int, row: int = 0) -> Array:
+        """(size,) float32 decayed counts of slots 0 to size - 1 at one moment, by one of the half-lives: what `read` gives, without a
+        look-up per slot."""
+        return _scan(self.sums, self.origin, size, max(time, now), self.lives, row)
 
 
 @njit(cache=True, nogil=True)
-def _scan(sums: Array, origin: Array, size: int, time: int, lives: Array) -> Array:
+def _scan(sums: Array, origin: Array, size: int, time: int, lives: Array, row: int) -> Array:
     out = np.zeros(size, dtype=np.float32)
-    factor = scale(origin, lives, 0, time)
+    factor = scale(origin, lives, row, time)
     for i in range(min(size, len(sums))):
-        if sums[i, 0] != 0.0:
-            out[i] = sums[i, 0] * factor
+        if sums[i, row] != 0.0:
+            out[i] = sums[i, row] * factor
     return out
 
 
@@ -92,6 +95,8 @@ def _read(sums: Array, origin: Array, slots: Array, times: Array, now: int, live
     for i in range(len(slots)):
         slot = slots[i]
         if slot < 0 or slot >= len(sums):
+            for j in range(len(lives)):
+                out[j, i] = 0.0
             continue
         time = max(times[0] if one else times[i], now)
         if time != last_time:
@@ -99,5 +104,5 @@ def _read(sums: Array, origin: Array, slots: Array, times: Array, now: int, live
             for j in range(len(lives)):
                 scales[j] = scale(origin, lives, j, time)
         for j in range(len(lives)):
-            if sums[slot, j] != 0.0:
-                out[j, i] = sums[slot, j] * scales[j]
+            # Not 0 times what may be infinite before the first event.
+            out[j, i] = sums[slot, j] * scales[j] if sums[slot, j] != 0.0 else 0.0

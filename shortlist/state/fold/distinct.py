@@ -7,7 +7,8 @@ from numba import njit
 
 from shortlist.core.batch import Array, Columns
 from shortlist.core.component import fitted, param
-from shortlist.state.slotted import SMALLEST, Slotted, slots
+from shortlist.state.fold.count import counted
+from shortlist.state.slotted import SMALLEST, Filled, slots
 
 EMPTY = -1
 SHARE = 16  # one pair in so many goes when the table is full
@@ -15,7 +16,7 @@ MIXER = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: Fibonacci hashing
 
 
 @dataclass
-class Distinct(Slotted):
+class Distinct(Filled):
     """Definition: the number of different codes of column `of` among the key's events, exact as long as the pairs (key, code) fit
     into a table of `pairs`. When a new pair finds it full, the sixteenth part that was longest without an event goes, and is
     counted in `evicted`; such a pair is counted once more should it come again.
@@ -68,10 +69,9 @@ class Distinct(Slotted):
         self.table = _rebuilt(self.table, stay, len(self.table))
         self.about[0] = int(stay.sum())
 
-    def read(self, slots: Array, times: Array, now: int) -> Array:
-        """(1, r) float64; 0 for a key never met."""
-        known = (slots >= 0) & (slots < len(self.counts))
-        return np.where(known, self.counts[np.where(known, slots, 0)], 0).astype(np.float64)[None, :]
+    def fill(self, slots: Array, times: Array, now: int, out: Array) -> None:
+        """(1, r) counts; 0 for a key never met."""
+        counted(self.counts, slots, out)
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -7,13 +7,13 @@ from numba import njit
 
 from shortlist.core.batch import Array, Columns
 from shortlist.state.fold.last import since
-from shortlist.state.slotted import Slotted, slots
+from shortlist.state.slotted import Filled, slots
 
 NEVER = 2**62
 
 
 @dataclass
-class First(Slotted):
+class First(Filled):
     """Definition: seconds between the earliest time of the key's events and the reading time, at least 0; NaN if there is none. A
     late event moves the earliest time back."""
 
@@ -23,11 +23,9 @@ class First(Slotted):
         """Fold events in. slots (e,) int64, -1 = no key; of the events, `time`."""
         _update(self.times, slots, events["time"])
 
-    def read(self, slots: Array, times: Array, now: int) -> Array:
-        """(1, r) float64 seconds since the first event, at times (r,) or (1,); NaN for a key never met."""
-        out = np.full((1, len(slots)), np.nan)
+    def fill(self, slots: Array, times: Array, now: int, out: Array) -> None:
+        """(1, r) seconds since the first event, at times (r,) or (1,); NaN for a key never met."""
         since(self.times, NEVER, slots, times, out)
-        return out
 
 
 @njit(cache=True, nogil=True)

@@ -14,7 +14,8 @@ from shortlist.core.batch import Array, Columns
 from shortlist.core.component import fitted, param
 from shortlist.core.errors import ConfigError
 from shortlist.core.units import seconds
-from shortlist.state.slotted import SMALLEST, Slotted, longer, slots
+from shortlist.state.fold.count import counted
+from shortlist.state.slotted import SMALLEST, Filled, longer, slots
 
 FIRST = 4
 FAR = 2**31 - 1
@@ -22,7 +23,7 @@ UNSET = -(2**62)
 
 
 @dataclass
-class Follow(Slotted):
+class Follow(Filled):
     """Definition: the memory of a key (a user) is its newest `last` distinct items, each with its newest time in log order. An event
     of item b at time t, unless b is the newest item of the memory already, puts (b, t) into the ring of every item a of the memory
     that is not b and at most `within` apart from t, newest first, and with `both` also (a, t) into the ring of b. A ring keeps
@@ -82,10 +83,9 @@ class Follow(Slotted):
                 return
             self.pool = longer(self.pool, int(self.about[1]) + 2 * self.last * self.room)
 
-    def read(self, slots: Array, times: Array, now: int) -> Array:
-        """(1, r) float64 events of the key; 0 for a key never met."""
-        known = (slots >= 0) & (slots < len(self.seen))
-        return np.where(known, self.seen[np.where(known, slots, 0)], 0).astype(np.float64)[None, :]
+    def fill(self, slots: Array, times: Array, now: int, out: Array) -> None:
+        """(1, r) events of the key; 0 for a key never met."""
+        counted(self.seen, slots, out)
 
     def weights(
         self,
@@ -96,19 +96,21 @@ class Follow(Slotted):
         items: Array,
         times: Array,
         half_life: float,
+        out: Array | None = None,
     ) -> Array:
-        """How well candidates go with what their request's user just did: (3, m) float64.
+        """How well candidates go with what their request's user just did: (3, m) float64, or what is given as `out`.
 
         anchors, anchor_weights: items and their weights w, newest last; request i owns past[i]:past[i + 1]. items: (m,) candidates;
         request i owns owners[i]:owners[i + 1]. times: (n,) unix seconds, T of each request; half_life: seconds.
         Rows: sum over the anchors a of w c(a, x); the largest w c(a, x); c(a, x) of the newest anchor. 0 without a neighbour.
         """
-        most = int(np.diff(past).max(initial=0)) * self.room
-        return _weights(
-            self.rings, self.pool, self.about, _scratch(len(self.rings)), most, np.ascontiguousarray(anchors, dtype=np.int32),
+        out = np.empty((3, len(items))) if out is None else out
+        _weights(
+            self.rings, self.pool, self.about, _scratch(len(self.rings)), self.room, np.ascontiguousarray(anchors, dtype=np.int32),
             np.ascontiguousarray(anchor_weights, dtype=np.float64), past, owners, np.ascontiguousarray(items, dtype=np.int32),
-            np.ascontiguousarray(times, dtype=np.int64), half_life,
+            np.ascontiguousarray(times, dtype=np.int64), half_life, out,
         )  # fmt: skip
+        return out
 
     def neighbours(self, anchors: Array, anchor_weights: Array, time: int, half_life: float, size: int) -> Array:
         """(size,) float32: for every item x below `size`, the sum over (a,) anchors of weight * c(a, x) at one moment."""
@@ -221,10 +223,13 @@ def _collect(
 
 @njit(cache=True, nogil=True)
 def _weights(
-    rings: Array, pool: Array, about: Array, scratch: Array, most: int, anchors: Array, weights: Array, past: Array,
-    owners: Array, items: Array, times: Array, half_life: float,
-) -> Array:  # fmt: skip
-    out = np.zeros((3, len(items)))
+    rings: Array, pool: Array, about: Array, scratch: Array, room: int, anchors: Array, weights: Array, past: Array,
+    owners: Array, items: Array, times: Array, half_life: float, out: Array,
+) -> None:  # fmt: skip
+    out[:] = 0.0
+    most = 0
+    for i in range(len(past) - 1):
+        most = max(most, (past[i + 1] - past[i]) * room)
     found, cells = np.empty(most, dtype=np.int32), np.empty((most, 4))
     for i in range(len(owners) - 1):
         if owners[i] == owners[i + 1]:
@@ -239,7 +244,6 @@ def _weights(
                 out[0, row], out[1, row], out[2, row] = cell[0], cell[1], cell[2]
         for j in range(size):
             scratch[found[j]] = 0
-    return out
 
 
 @njit(cache=True, nogil=True)

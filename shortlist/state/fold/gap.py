@@ -6,11 +6,11 @@ import numpy as np
 from numba import njit
 
 from shortlist.core.batch import Array, Columns
-from shortlist.state.slotted import Slotted, slots
+from shortlist.state.slotted import Filled, slots
 
 
 @dataclass
-class Gap(Slotted):
+class Gap(Filled):
     """Definition: the gap before an event is the time since the newest of the key's events before it in log order, at least 0, so a
     late event has a gap of 0. Readings:
     mean: over all events but the first, in seconds, NaN with less than two events;
@@ -30,9 +30,9 @@ class Gap(Slotted):
         """Fold events in. slots (e,) int64, -1 = no key; of the events, `time`."""
         _update(self.runs, slots, events["time"])
 
-    def read(self, slots: Array, times: Array, now: int) -> Array:
-        """(2, r) float64 at times (r,) or (1,)."""
-        return _read(self.runs, slots, times, now)
+    def fill(self, slots: Array, times: Array, now: int, out: Array) -> None:
+        """(2, r) at times (r,) or (1,)."""
+        _read(self.runs, slots, times, now, out)
 
 
 @njit(cache=True, nogil=True)
@@ -47,15 +47,15 @@ def _update(runs: Array, slots: Array, times: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _read(runs: Array, slots: Array, times: Array, now: int) -> Array:
-    out = np.full((2, len(slots)), np.nan)
+def _read(runs: Array, slots: Array, times: Array, now: int, out: Array) -> None:
     one = len(times) == 1
     for i in range(len(slots)):
         slot = slots[i]
+        out[0, i] = out[1, i] = np.nan
         if slot < 0 or slot >= len(runs) or runs[slot, 0] < 2:
             continue
         row = runs[slot]
-        out[0, i] = (row[2] - row[1]) / (row[0] - 1)  # the gaps add up to the newest time less the first
+        mean = (row[2] - row[1]) / (row[0] - 1)  # the gaps add up to the newest time less the first
+        out[0, i] = mean
         if row[2] > row[1]:
-            out[1, i] = (max(times[0] if one else times[i], now) - row[2]) / out[0, i]
-    return out
+            out[1, i] = (max(times[0] if one else times[i], now) - row[2]) / mean

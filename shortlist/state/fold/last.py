@@ -6,13 +6,13 @@ import numpy as np
 from numba import njit
 
 from shortlist.core.batch import Array, Columns
-from shortlist.state.slotted import Slotted, slots
+from shortlist.state.slotted import Filled, slots
 
 NEVER = -(2**62)
 
 
 @dataclass
-class Last(Slotted):
+class Last(Filled):
     """Definition: seconds between the reading time and the latest time of the key's events, at least 0; NaN if there is none.
     A late event does not move the latest time back."""
 
@@ -22,11 +22,9 @@ class Last(Slotted):
         """Fold events in. slots (e,) int64, -1 = no key; of the events, `time`."""
         _update(self.times, slots, events["time"])
 
-    def read(self, slots: Array, times: Array, now: int) -> Array:
-        """(1, r) float64 seconds since the last event, at times (r,) or (1,); NaN for a key never met."""
-        out = np.full((1, len(slots)), np.nan)
+    def fill(self, slots: Array, times: Array, now: int, out: Array) -> None:
+        """(1, r) seconds since the last event, at times (r,) or (1,); NaN for a key never met."""
         since(self.times, NEVER, slots, times, out)
-        return out
 
 
 @njit(cache=True, nogil=True)
@@ -39,10 +37,11 @@ def _update(last: Array, slots: Array, times: Array) -> None:
 
 @njit(cache=True, nogil=True)
 def since(moments: Array, never: int, slots: Array, times: Array, out: Array) -> None:
-    """Seconds from what slots hold to the reading times, at least 0, into `out` (1, r), which comes full of NaN for those that hold
-    `never`."""
+    """Seconds from what slots hold to the reading times, at least 0, into `out` (1, r); NaN for those that hold `never`."""
     one = len(times) == 1
     for i in range(len(slots)):
         slot = slots[i]
         if 0 <= slot < len(moments) and moments[slot] != never:
             out[0, i] = max((times[0] if one else times[i]) - moments[slot], 0)
+        else:
+            out[0, i] = np.nan

@@ -8,11 +8,11 @@ from numba import njit
 from shortlist.core.batch import Array, Columns
 from shortlist.core.component import fitted, param
 from shortlist.state.forward import lives_of, origin_of, scale, weights
-from shortlist.state.slotted import Slotted, slots
+from shortlist.state.slotted import Filled, slots
 
 
 @dataclass
-class Mean(Slotted):
+class Mean(Filled):
     """Definition, over the key's events that have a value v, each of weight w = 2^(-(T - t) / half_life), or 1 without a half-life,
     with T = the later of the reading time and the latest event folded in:
     mean = sum of w v / sum of w; std = root of (sum of w (v - mean)^2 / sum of w); count = sum of w.
@@ -41,9 +41,9 @@ class Mean(Slotted):
         """Fold events in. slots (e,) int64, -1 = no key; of the events, `time` and `value`."""
         _update(self.sums, self.origin, slots, events["time"], events["value"], self.lives)
 
-    def read(self, slots: Array, times: Array, now: int) -> Array:
-        """(3, r) float64 mean, std and count at times (r,) or (1,)."""
-        return _read(self.sums, self.origin, slots, times, now, self.lives)
+    def fill(self, slots: Array, times: Array, now: int, out: Array) -> None:
+        """(3, r) mean, std and count at times (r,) or (1,)."""
+        _read(self.sums, self.origin, slots, times, now, self.lives, out)
 
 
 @njit(cache=True, nogil=True)
@@ -65,11 +65,11 @@ def _update(sums: Array, origin: Array, slots: Array, times: Array, values: Arra
 
 
 @njit(cache=True, nogil=True)
-def _read(sums: Array, origin: Array, slots: Array, times: Array, now: int, lives: Array) -> Array:
-    out = np.full((3, len(slots)), np.nan)
+def _read(sums: Array, origin: Array, slots: Array, times: Array, now: int, lives: Array, out: Array) -> None:
     one = len(times) == 1
     for i in range(len(slots)):
         slot = slots[i]
+        out[0, i] = out[1, i] = np.nan
         out[2, i] = 0.0
         if slot < 0 or slot >= len(sums) or sums[slot, 0] == 0.0:
             continue
@@ -77,4 +77,3 @@ def _read(sums: Array, origin: Array, slots: Array, times: Array, now: int, live
         out[0, i] = sums[slot, 2]
         out[1, i] = np.sqrt(max(sums[slot, 1] / sums[slot, 0], 0.0))
         out[2, i] = sums[slot, 0] * scale(origin, lives, 0, time)
-    return out

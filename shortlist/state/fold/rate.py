@@ -11,15 +11,15 @@ from shortlist.core.batch import Array, Columns
 from shortlist.core.component import fitted, param
 from shortlist.core.errors import ConfigError
 from shortlist.core.units import seconds
-from shortlist.state.forward import lives_of, origin_of, scale, weights
-from shortlist.state.slotted import Slotted, slots
+from shortlist.state.forward import lives_of, origin_of, rows_within, scale, weights
+from shortlist.state.slotted import Filled, slots
 
 ABOVE, BELOW = 1, 2  # an event counts in the numerator, in the denominator
 AT_ONCE, QUIET, TILE = 0, 1, 2  # when an event begins to count
 
 
 @dataclass
-class Rate(Slotted):
+class Rate(Filled):
     """Definition, for each half-life h: (num + prior * base) / (den + prior), where
     num = sum over the key's events of kind `event` of w * 2^(-(T - t) / h), w = 1 or the event's value (a missing one adds nothing),
     den = sum over the key's events of kind `over` of 2^(-(T - t) / h), T = the later of the reading time and the latest event,
@@ -76,6 +76,10 @@ class Rate(Slotted):
         """The half-lives."""
         return self.half_life
 
+    def part_of(self, other: Any) -> list[int] | None:
+        """The readings of another fold that are this one's: of one that only has more half-lives."""
+        return rows_within(self, other)
+
     def bind(self, catalogue: Any) -> None:
         """Learn the codes of the kinds."""
         self.sides = np.zeros(128, dtype=np.uint8)
@@ -93,11 +97,9 @@ class Rate(Slotted):
             self.weigh, self.when, self.wait,
         )  # fmt: skip
 
-    def read(self, slots: Array, times: Array, now: int) -> Array:
-        """(h, r) float64 rates at times (r,) or (1,); the base for a key never met."""
-        out = np.zeros((len(self.lives), len(slots)))
+    def fill(self, slots: Array, times: Array, now: int, out: Array) -> None:
+        """(h, r) rates at times (r,) or (1,); the base for a key never met."""
         _read(self.sums, self.totals, self.origin, slots, times, now, self.lives, self.prior, self.when, self.wait, out)
-        return out
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -161,23 +163,25 @@ def _place(row: Array, moment: float, when: int, wait: float) -> int:
     return 2
 
 
-@njit(cache=True, nogil=True)
+# Division as the hardware does it: the check for a zero that cannot be, a denominator without a prior is looked at beforehand,
+# would cost as much as the division.
+@njit(cache=True, nogil=True, error_model="numpy")
 def _read(
     sums: Array, totals: Array, origin: Array, slots: Array, times: Array, now: int, lives: Array, prior: float, when: int,
     wait: float, out: Array,
 ) -> None:  # fmt: skip
-    base = np.zeros(len(lives))
+    base, own, scales = np.zeros(len(lives)), np.zeros(len(lives)), np.zeros(len(lives))
     for j in range(len(lives)):
         if totals[2 * j + 1] > 0.0:
             base[j] = totals[2 * j] / totals[2 * j + 1]
-    last_time, scales = np.int64(-(2**62)), np.zeros(len(lives))
-    one, stride = len(times) == 1, 4 if when else 2
-    moment = 0.0
+        own[j] = prior * base[j]
+    last_time, moment = np.int64(-(2**62)), 0.0
+    one, stride, nothing = len(times) == 1, 4 if when else 2, np.isnan(origin[0])
     for i in range(len(slots)):
         slot = slots[i]
-        for j in range(len(lives)):
-            out[j, i] = base[j]
-        if slot < 0 or slot >= len(sums) or np.isnan(origin[0]):
+        if slot < 0 or slot >= len(sums) or nothing:
+            for j in range(len(lives)):
+                out[j, i] = base[j]
             continue
         time = max(times[0] if one else times[i], now)
         if time != last_time:
@@ -186,14 +190,13 @@ def _read(
                 moment = _moment(time, when, wait)
             for j in range(len(lives)):
                 scales[j] = scale(origin, lives, j, time)
-        row = sums[slot]
-        free = when != AT_ONCE and _over(row[-1], moment, when, wait)
+        free = when != AT_ONCE and _over(sums[slot, sums.shape[1] - 1], moment, when, wait)
         for j in range(len(lives)):
-            above, below = row[j * stride], row[j * stride + 1]
+            above, below = sums[slot, j * stride], sums[slot, j * stride + 1]
             if free:
-                above += row[j * stride + 2]
-                below += row[j * stride + 3]
+                above += sums[slot, j * stride + 2]
+                below += sums[slot, j * stride + 3]
             if prior > 0.0:
-                out[j, i] = (above * scales[j] + prior * base[j]) / (below * scales[j] + prior)
-            elif below > 0.0:
-                out[j, i] = above / below  # both fade alike
+                out[j, i] = (above * scales[j] + own[j]) / (below * scales[j] + prior)
+            else:
+                out[j, i] = above / below if below > 0.0 else base[j]  # both fade alike

@@ -8,11 +8,11 @@ from numba import njit
 from shortlist.core.batch import Array, Columns
 from shortlist.core.component import param
 from shortlist.core.units import seconds
-from shortlist.state.slotted import Slotted, slots
+from shortlist.state.slotted import Filled, slots
 
 
 @dataclass
-class Session(Slotted):
+class Session(Filled):
     """Definition: a key's events in log order are cut where one comes more than `gap` after the newest time until then; a late event
     belongs to the session that runs. The newest session is over when T, the later of the reading time and the latest event folded in,
     is more than `gap` after its newest time. Readings:
@@ -25,6 +25,10 @@ class Session(Slotted):
     gap: str = param("30m", "quiet time that ends a session", duration=True)
     runs: Array = slots("events of the session, sessions, newest time, earliest time of the session", np.int64, 0.0)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.quiet = seconds(self.gap)
+
     def readings(self) -> tuple[str, ...]:
         """See the definition."""
         return ("position", "length", "pace", "sessions", "since")
@@ -35,13 +39,11 @@ class Session(Slotted):
 
     def update(self, slots: Array, events: Columns) -> None:
         """Fold events in. slots (e,) int64, -1 = no key; of the events, `time`."""
-        _update(self.runs, slots, events["time"], seconds(self.gap))
+        _update(self.runs, slots, events["time"], self.quiet)
 
-    def read(self, slots: Array, times: Array, now: int) -> Array:
-        """(5, r) float64 at times (r,) or (1,)."""
-        out = np.zeros((5, len(slots)))
-        _read(self.runs, slots, times, now, seconds(self.gap), out)
-        return out
+    def fill(self, slots: Array, times: Array, now: int, out: Array) -> None:
+        """(5, r) at times (r,) or (1,)."""
+        _read(self.runs, slots, times, now, self.quiet, out)
 
 
 @njit(cache=True, nogil=True)
@@ -61,6 +63,7 @@ def _read(runs: Array, slots: Array, times: Array, now: int, gap: float, out: Ar
     one = len(times) == 1
     for i in range(len(slots)):
         slot = slots[i]
+        out[0, i] = out[1, i] = out[3, i] = 0.0
         out[2, i] = out[4, i] = np.nan
         if slot < 0 or slot >= len(runs) or runs[slot, 1] == 0:
             continue

@@ -6,11 +6,11 @@ import numpy as np
 from numba import njit
 
 from shortlist.core.batch import Array, Columns
-from shortlist.state.slotted import Slotted, slots
+from shortlist.state.slotted import Filled, slots
 
 
 @dataclass
-class Value(Slotted):
+class Value(Filled):
     """Definition: the value of the latest of the key's events that have one, by their time and then by log order; NaN if there is
     none. A late event changes nothing."""
 
@@ -24,10 +24,9 @@ class Value(Slotted):
         """Fold events in. slots (e,) int64, -1 = no key; of the events, `time` and `value`."""
         _update(self.latest, slots, events["time"], events["value"])
 
-    def read(self, slots: Array, times: Array, now: int) -> Array:
-        """(1, r) float64; NaN for a key never met."""
-        known = (slots >= 0) & (slots < len(self.latest))
-        return np.where(known, self.latest[np.where(known, slots, 0), 0], np.nan)[None, :]
+    def fill(self, slots: Array, times: Array, now: int, out: Array) -> None:
+        """(1, r) values; NaN for a key never met."""
+        _read(self.latest, slots, out)
 
 
 @njit(cache=True, nogil=True)
@@ -36,3 +35,10 @@ def _update(latest: Array, slots: Array, times: Array, values: Array) -> None:
         # The comparison is false, and its negation true, for a slot that is still NaN.
         if slots[i] >= 0 and not np.isnan(values[i]) and not latest[slots[i], 1] > times[i]:
             latest[slots[i], 0], latest[slots[i], 1] = values[i], times[i]
+
+
+@njit(cache=True, nogil=True)
+def _read(latest: Array, slots: Array, out: Array) -> None:
+    for i in range(len(slots)):
+        slot = slots[i]
+        out[0, i] = latest[slot, 0] if 0 <= slot < len(latest) else np.nan
