@@ -9,7 +9,7 @@ Without --rivals only ours is measured. Ours answers through the engine: outside
 out by a filter; implicit answers in codes, RecTools in data frames. Both use all cores; BLAS has one thread where implicit says so.
 `_s` is time on the wall, `_cpu` processor seconds of all threads, which a busy machine disturbs less;
 `peak_mb` is how far memory rose above what was held before the fit (Linux).
-Data. ml1m: all ratings, the newest tenth of time to be found, seen items left out. globo: all clicks, the last one of everybody with five
+Data. ml1m: all ratings, the newest tenth of time to be found. globo: all clicks, the last one of everybody with five
 or more to be found; that leaks across users, and is here because a day ahead nothing personal is any good on news (.004 of NDCG@10),
 so that it could not tell whether two systems do the same. `globo-N`, `ml1m-N`: the events of the N most frequent items,
 for EASE and scikit-learn's SLIM cannot take them all.
@@ -102,7 +102,6 @@ class Cut:
     users: Array  # codes of the rows
     items: Array  # codes of the columns
     matrix: sparse.csr_array
-    unseen: bool  # what was met is not recommended again
 
     def targets(self) -> sparse.csr_array:
         """(users, items + 1): items of each row's user after the cut; those that nobody knew count in the last column."""
@@ -110,7 +109,7 @@ class Cut:
         row, column = np.searchsorted(self.users, later.user), np.searchsorted(self.items, later.item)
         known = self.items[np.minimum(column, len(self.items) - 1)] == later.item
         found = sparse.csr_array((known, (row, np.where(known, column, 0))), shape=self.matrix.shape, dtype=bool)
-        fresh = sparse.csr_array(found - found.multiply(self.matrix.astype(bool))) if self.unseen else found
+        fresh = sparse.csr_array(found - found.multiply(self.matrix.astype(bool)))
         fresh.eliminate_zeros()
         pairs = np.unique(np.stack([row[~known], later.item[~known]], axis=1), axis=0)
         unknown = np.bincount(pairs[:, 0], minlength=len(self.users))
@@ -143,7 +142,7 @@ def cut(name: str) -> Cut:
     matrix = sparse.csr_array((np.ones(len(log), dtype=np.float32), (rows, columns)), shape=(len(users), len(items)))
     matrix.sum_duplicates()
     matrix.data[:] = 1.0
-    return Cut(data, log, later, now, users, items, matrix, family == "ml1m")
+    return Cut(data, log, later, now, users, items, matrix)
 
 
 def quality(items: Array, targets: sparse.csr_array) -> dict[str, float]:
@@ -183,14 +182,14 @@ def engine_of(part: Any, given: Cut, log: Log) -> Engine:
     part.fit(log, ctx)
     state = State(given.data.catalogue, part.folds(ctx), history=4096)
     state.apply(log.columns)
-    return Engine(Pipeline({"own": part}, {"own": K}, filters(given, log, ctx)), state, k=K)
+    return Engine(Pipeline({"own": part}, {"own": K}, filters(log, ctx)), state, k=K)
 
 
-def filters(given: Cut, log: Log, ctx: FitContext) -> dict[str, Any]:
-    """What the data set's protocol leaves out."""
+def filters(log: Log, ctx: FitContext) -> dict[str, Any]:
+    """What was met is not recommended again."""
     seen = Seen()
     seen.fit(log, ctx)
-    return {"seen": seen} if given.unseen else {}
+    return {"seen": seen}
 
 
 def ours(name: str, out: Path) -> None:
@@ -205,7 +204,7 @@ def ours(name: str, out: Path) -> None:
     warm.recommend({"user_id": names[0]})
     state = State(given.data.catalogue, row.part.folds(ctx), history=4096)
     state.apply(given.log.columns)
-    left_out = filters(given, given.log, ctx)
+    left_out = filters(given.log, ctx)
     before = forget()
     start, used = time.perf_counter(), time.process_time()
     row.part.fit(given.log, ctx)
@@ -224,7 +223,7 @@ def ours(name: str, out: Path) -> None:
     for user in given.users[alone(given)]:
         batch = Batch.of(np.array([user]), np.array(given.now))
         start = time.perf_counter()
-        mask = next(iter(left_out.values())).mask(batch, state) if left_out else None
+        mask = left_out["seen"].mask(batch, state)
         row.part.retrieve(batch, state, K, mask)
         bare.append(1000 * (time.perf_counter() - start))
     items = np.full((len(names), K), -1, dtype=np.int64)
@@ -265,7 +264,6 @@ def measure(name: str, rivals: str | None, runs: int) -> dict[str, Any]:
         source, out = Path(folder) / "in.npz", Path(folder) / "out.npz"
         np.savez(
             source,
-            unseen=given.unseen,
             indptr=given.matrix.indptr,
             indices=given.matrix.indices,
             size=given.matrix.shape[1],

@@ -3,8 +3,7 @@ It knows nothing of Shortlist: interactions come in as arrays, timings and recom
 
     python published.py SYSTEM IN.npz OUT.npz '{"factors": 64, ...}'
 
-IN: `indptr`, `indices`: the users x items matrix of what is known, binary, a row per user; `k`; `alone`: users to be asked one by one; `unseen`: leave out
-what was met.
+IN: `indptr`, `indices`: the users x items matrix of what is known, binary, a row per user; `k`; `alone`: users to be asked one by one.
 OUT: `items` (users, k), -1 where there are fewer; `fit_s`, `all_s` on the wall and `fit_cpu`, `all_cpu` of
 all threads; `one_ms` per user of `alone`; `peak_mb`: how far the memory rose
 above what it was before the fit.
@@ -24,7 +23,6 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-UNSEEN = True  # set by main
 CHUNK = 4096  # users at a time, where a package would hold users x items at once
 
 
@@ -62,14 +60,14 @@ class Implicit:
     def recommend(self, users: Any, k: int) -> Any:
         """(users, k) items, in chunks: implicit makes no such chunks for neighbours, and needs none for factors."""
         found = [
-            self.model.recommend(some, self.matrix[some], N=k, filter_already_liked_items=UNSEEN)[0]
+            self.model.recommend(some, self.matrix[some], N=k, filter_already_liked_items=True)[0]
             for some in np.array_split(users, max(len(users) // CHUNK, 1))
         ]
         return np.concatenate(found)
 
     def one(self, user: int, k: int) -> Any:
         """One user."""
-        return self.model.recommend(user, self.matrix[user], N=k, filter_already_liked_items=UNSEEN)
+        return self.model.recommend(user, self.matrix[user], N=k, filter_already_liked_items=True)
 
 
 class Rectools:
@@ -96,7 +94,7 @@ class Rectools:
         """A frame of user, item, score, rank; made into (users, k) items outside of the measured time."""
         self.model.verbose = 0
         parts = [
-            self.model.recommend(users=some, dataset=self.data, k=k, filter_viewed=UNSEEN)
+            self.model.recommend(users=some, dataset=self.data, k=k, filter_viewed=True)
             for some in np.array_split(users, max(len(users) // (4 * CHUNK), 1))
         ]
         return importlib.import_module("pandas").concat(parts)
@@ -109,7 +107,7 @@ class Rectools:
 
     def one(self, user: int, k: int) -> Any:
         """One user."""
-        return self.model.recommend(users=[user], dataset=self.data, k=k, filter_viewed=UNSEEN)
+        return self.model.recommend(users=[user], dataset=self.data, k=k, filter_viewed=True)
 
 
 class Slim:
@@ -166,10 +164,8 @@ def system(name: str, options: dict[str, Any]) -> Any:
 
 def main() -> None:
     """Fit, recommend, write."""
-    global UNSEEN
     name, source, out, text = sys.argv[1:]
     given = np.load(source)
-    UNSEEN = bool(given["unseen"])
     shape = (len(given["indptr"]) - 1, int(given["size"]))
     matrix = sparse.csr_matrix(
         (np.ones(len(given["indices"]), dtype=np.float32), given["indices"], given["indptr"]), shape=shape
