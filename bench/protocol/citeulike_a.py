@@ -18,7 +18,6 @@ from shortlist.core.rows import offsets_of
 from shortlist.retrieve.ease import Ease
 from shortlist.retrieve.ials import Ials
 from shortlist.retrieve.itemknn import Itemknn
-from shortlist.retrieve.popular import Popular
 from shortlist.retrieve.puresvd import Puresvd
 from shortlist.retrieve.rp3beta import Rp3beta
 
@@ -28,7 +27,6 @@ def _figures(hitrate: float, ndcg: float) -> dict[str, float]:
 
 
 ROWS = [
-    Row("popular", Popular(), _figures(0.2774, 0.1537)),
     Row(
         "itemknn tfidf",
         Itemknn(k=594, shrink=999, weighting="tfidf", idf="plain", keep="candidate", cap=0),

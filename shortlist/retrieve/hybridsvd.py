@@ -145,8 +145,11 @@ def _rows(x: Array, scale: Array) -> Array:
 
 
 def _left(rows: sparse.csr_array, rank: int) -> tuple[Array, Array]:
-    """(rows, r) left singular vectors of the r <= rank largest singular values, and those; by the shorter side."""
+    """(rows, r) left singular vectors of the r <= rank largest singular values, and those; by the shorter side, all in float64."""
+    turned = sparse.csr_array(rows.T)
+    if min(rows.shape) == 0:
+        return np.zeros((rows.shape[0], 0)), np.zeros(0)
     if rows.shape[0] < rows.shape[1]:
-        return svd.truncated(sparse.csr_array(rows.T), rank)
-    right, values = svd.truncated(rows, rank)
+        return svd.of_gram(lambda x: rows @ (turned @ x), rows.shape[0], rank)
+    right, values = svd.of_gram(lambda x: turned @ (rows @ x), rows.shape[1], rank)
     return (rows @ right) / values, values
