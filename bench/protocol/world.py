@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,10 @@ class Row:
     reproduced: dict[str, float] = field(default_factory=dict)
     tolerance: float = 0.001
     note: str = ""
+    seeds: int = (
+        1  # fits whose figures are averaged: a model that begins with random numbers gives others for every seed
+    )
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,10 +94,10 @@ class Fitted:
     state: State
 
     @classmethod
-    def of(cls, part: Any, world: World, told: pl.DataFrame | None = None) -> Fitted:
+    def of(cls, part: Any, world: World, told: pl.DataFrame | None = None, seed: int = 0) -> Fitted:
         """told: events that come after the fit, of users who were not there."""
         folds = part.folds(world.ctx) if hasattr(part, "folds") else ()
-        part.fit(world.data.log, world.ctx)
+        part.fit(world.data.log, replace(world.ctx, seed=seed))
         state = State(world.data.catalogue, folds, history=1 << 16)
         state.apply(world.data.log.columns)
         fitted = cls(world, part, state)
