@@ -20,6 +20,7 @@ from shortlist.retrieve._evidence import evidence
 from shortlist.retrieve._threads import in_pieces
 
 SQUARE = 64  # rows and columns that are turned together: they stay in cache
+WHOLE = 12_000  # rows of a matrix that is inverted in one piece
 
 
 @dataclass
@@ -56,10 +57,11 @@ class Ease(Source):
         self.weights = solve(_gram(matrix, self.rows, self.items, ctx), self.reg)
 
     def _check_memory(self, count: int, ctx: FitContext) -> None:
-        # The float64 Gram matrix, inverted in place, and the float32 result.
-        need = count * count * 12 / 2**20
+        # The float64 Gram matrix, inverted in place, and the float32 result; by halves, four quarters beside it.
+        bytes_each = 12 if count <= WHOLE else 16
+        need = count * count * bytes_each / 2**20
         if need > self.memory_mb:
-            fits = int((self.memory_mb * 2**20 / 12) ** 0.5)
+            fits = int((self.memory_mb * 2**20 / bytes_each) ** 0.5)
             raise ConfigError(
                 f"{ctx.place or 'ease'}: {count} items need {need:,.0f} MB, and memory_mb is {self.memory_mb}; "
                 f"raise memory_mb, or lower max_items to {fits}"
@@ -92,19 +94,55 @@ def solve(gram: Array, reg: float) -> Array:
     if count == 0:
         return np.zeros((0, 0), dtype=np.float32)
     gram[np.diag_indices(count)] += reg
-    # The transpose of a C-ordered lower triangle is Fortran's upper one: solved in place.
-    factor, failed = lapack.dpotrf(gram.T, lower=0, overwrite_a=1)
-    if failed:
+    inverse = inverted(gram)
+    if inverse is None:
         raise ConfigError(f"ease.reg: {reg:g} is too small for these data: the matrix cannot be inverted; raise it")
-    inverse, _ = lapack.dpotri(factor, lower=0, overwrite_c=1)
     weights = np.empty((count, count), dtype=np.float32)
 
     def some(start: int, stop: int) -> None:
         for first in range(start, stop, SQUARE):
-            _weights(inverse.T, weights, first, min(first + SQUARE, stop))
+            _weights(inverse, weights, first, min(first + SQUARE, stop))
 
     in_pieces(some, np.ones(count), silent, "")
     return weights
+
+
+def inverted(table: Array) -> Array | None:
+    """The inverse of a symmetric positive definite matrix from its lower triangle, which is destroyed; only the lower triangle of what is
+    returned counts. None where the matrix is not positive definite.
+
+    Larger ones than WHOLE are taken by halves (the Schur complement of the first), because the parallel Cholesky of OpenBLAS 0.3
+    writes past its buffers at 17,000 rows and takes the process with it.
+    """
+    count = len(table)
+    if count <= WHOLE:
+        # The transpose of a C-ordered lower triangle is Fortran's upper one: solved in place.
+        factor, failed = lapack.dpotrf(np.ascontiguousarray(table).T, lower=0, overwrite_a=1)
+        return None if failed else lapack.dpotri(factor, lower=0, overwrite_c=1)[0].T
+    half = count // 2
+    first = inverted(table[:half, :half].copy())
+    if first is None:
+        return None
+    _mirror(first)
+    across = table[half:, :half] @ first
+    rest = inverted(table[half:, half:] - across @ table[half:, :half].T)
+    if rest is None:
+        return None
+    _mirror(rest)
+    table[half:, half:] = rest
+    table[half:, :half] = -(rest @ across)
+    table[:half, :half] = first - across.T @ table[half:, :half]
+    return table
+
+
+@njit(cache=True, nogil=True)
+def _mirror(table: Array) -> None:
+    """Fill the upper triangle from the lower one, square by square."""
+    for top in range(0, len(table), SQUARE):
+        for left in range(0, top + 1, SQUARE):
+            for a in range(top, min(top + SQUARE, len(table))):
+                for b in range(left, min(left + SQUARE, a)):
+                    table[b, a] = table[a, b]
 
 
 def _gram(matrix: sparse.csr_array, rows: Array, items: Array, ctx: FitContext) -> Array:

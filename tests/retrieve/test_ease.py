@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from shortlist.core.errors import ConfigError
+from shortlist.retrieve import ease
 from shortlist.retrieve.ease import Ease, modelled
 from tests.retrieve import slow
 
@@ -57,3 +58,16 @@ def test_memory_is_guarded() -> None:
 def test_items_of_equal_popularity_go_by_code() -> None:
     assert modelled(np.array([2, 0, 3, 2, 2]), 3).tolist() == [0, 2, 3]
     assert modelled(np.array([0, 0]), 3).tolist() == []
+
+
+@pytest.mark.parametrize("whole", [7, 20, 100])
+def test_large_matrices_are_inverted_by_halves(whole: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is halved, also where a half is uneven, it is the inverse; what is not positive definite is None."""
+    monkeypatch.setattr(ease, "WHOLE", whole)
+    x = np.random.default_rng(2).normal(size=(90, 61))
+    table = x.T @ x + np.eye(61)
+    got = ease.inverted(np.tril(table))
+    assert got is not None
+    np.testing.assert_allclose(np.tril(got), np.tril(np.linalg.inv(table)), rtol=1e-9, atol=1e-12)
+    table[40, 40] = -1.0
+    assert ease.inverted(np.tril(table)) is None
