@@ -63,9 +63,10 @@ def joined(parts: Sequence[Found]) -> Found:
 
 
 def greedy(
-    found: Found, budget: float, *, each: float = 1.0, opening: Array | None = None, apart: bool = False
+    found: Found, budget: float, *, each: float = 1.0, opening: Array | None = None, apart: bool = False, rare: int = 0
 ) -> Array:
-    """(sources, 3) quotas, one column per segment (equal ones unless `apart`), whose mean cost per request is at most `budget`.
+    """(sources, 3) quotas, one column per segment (equal ones unless `apart`), whose mean cost per request is at most `budget`. A segment
+    with fewer than `rare` requests has not shown what it needs: it gets the quotas that are best for all together.
 
     each: what a candidate costs; opening: (sources,) what it costs to ask a source at all. A candidate that several sources return
     is paid for once. In every round, of all sources, segments and LEVELS the raise is taken that brings most new targets per cost:
@@ -105,7 +106,12 @@ def greedy(
         first, last = starts[s, g, quotas[s, g] + 1], starts[s, g, level + 1]
         _cover(order[s, first:last], found.rank, found.target, g, covered, rows, hits)
         quotas[s, g], left = level, left - cost_of
-    return quotas if apart else np.repeat(quotas, 3, axis=1)
+    if not apart:
+        return np.repeat(quotas, 3, axis=1)
+    few = np.bincount(groups, minlength=count) < rare
+    if few.any():
+        quotas[:, few] = greedy(found, budget, each=each, opening=opening)[:, few]
+    return quotas
 
 
 def equal(found: Found, size: float) -> Array:

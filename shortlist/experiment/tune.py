@@ -26,6 +26,7 @@ from shortlist.pipeline.pipeline import Pipeline
 from shortlist.pipeline.quota import SEGMENTS, Quota, most, segments
 from shortlist.pipeline.trace import Trace
 
+RARE = 100  # requests below which a segment gets the quotas of all
 TIMED = 100  # requests asked one at a time, for what a source costs
 HELD = "held back"
 
@@ -80,14 +81,14 @@ def tune(
         )
     opening = np.array([cost[name] for name in every.names])
     budget = {"budget": ms, "each": cost["candidate"], "opening": opening} if ms else {"budget": float(pool)}
-    quotas = greedy(every, apart=apart, **budget)
+    quotas = greedy(every, apart=apart, rare=RARE, **budget)
     if not quotas.any():
         raise ConfigError(f"tune: {ms} ms are not enough to ask any source; the cheapest takes {opening.min():.3f} ms")
     own = np.array([[_of(recipe.quotas[name], g) for g in SEGMENTS] for name in every.names])
     judged = [_judged("all label windows", every, quotas, own)]
     notes = [f"{len(every.offsets) - 1} requests of {len(windows)} label windows, {int(every.targets.sum())} targets"]
     if len(windows) > 1:
-        chosen = greedy(joined(windows[:-1]), apart=apart, **budget)
+        chosen = greedy(joined(windows[:-1]), apart=apart, rare=RARE, **budget)
         judged.append(_judged(f"{HELD}: the newest, chosen on the others", windows[-1], chosen, own))
     else:
         notes.append("One label window: the quotas are judged where they were chosen.")

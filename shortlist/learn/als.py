@@ -123,6 +123,30 @@ def fold_in(
     return out
 
 
+def step(matrix: sparse.csr_array, items: Array, moved: Array, loss: Loss) -> tuple[Array, Array]:
+    """One alternation through some rows: all users by one exact half-step from the item vectors that there are, then the `moved` items
+    by one from the users. Returns item vectors (items, d) and the diagonal of their Gram matrix, as `factors` does; the others are
+    what they were, up to the basis.
+
+    matrix: (users, items) weights. items: (items, d) in the basis in which their Gram matrix is diagonal, NaN where an item has no vector.
+    moved: (items,) bool. An item that nobody with a vector met keeps what it had.
+    """
+    known = ~np.isnan(items[:, 0])
+    turned, diagonal, _ = _diagonal(np.ascontiguousarray(items[known], dtype=np.float32))
+    current = np.full(items.shape, np.nan, dtype=np.float32)
+    current[known] = turned
+    users = fold_in(matrix.indptr, matrix.indices, matrix.data, current, diagonal, loss, len(turned))
+    there = ~np.isnan(users[:, 0])
+    users[there], diagonal, turn = _diagonal(users[there])
+    current[known] = turned @ turn
+    columns = matrix.tocsc()[:, np.flatnonzero(moved)]
+    made = fold_in(columns.indptr, columns.indices, columns.data, users, diagonal, loss, int(there.sum()))
+    current[moved] = np.where(np.isnan(made), current[moved], made)
+    known = ~np.isnan(current[:, 0])
+    current[known], diagonal = diagonalised(current[known])
+    return current, diagonal
+
+
 def _half(
     pool: ThreadPoolExecutor,
     workers: int,

@@ -13,7 +13,7 @@ import numpy as np
 
 from shortlist.core import rows
 from shortlist.core.batch import Array, Batch, Columns
-from shortlist.core.component import learned
+from shortlist.core.component import learned, parameters
 from shortlist.core.contracts import FitContext, Fold, Hits, Mask
 from shortlist.core.errors import ConfigError
 from shortlist.core.rng import rng
@@ -23,7 +23,7 @@ from shortlist.pipeline.config import Recipe
 from shortlist.pipeline.learned import Learned
 from shortlist.pipeline.limits import Limit, of
 from shortlist.pipeline.merge import best, chosen, given, merge
-from shortlist.pipeline.quota import Quota, search, segments
+from shortlist.pipeline.quota import Quota, most, search, segments
 from shortlist.pipeline.trace import Trace
 from shortlist.state.form import Form
 from shortlist.state.state import State
@@ -125,6 +125,31 @@ class Pipeline:
         for place, part in ctx.progress(parts, f"fit as of {iso(ctx.now)}", len(parts)):
             part.fit(log, replace(ctx, place=place))
 
+    def stepped(self, log: Any, ctx: FitContext, since: int) -> Pipeline:
+        """A copy whose sources have moved with the log where they can (`stepped` of the part), all else shared: between two fits, for a
+        service, which exchanges one reference. since: unix seconds of the last fit or step."""
+        sources = {
+            name: part.stepped(log, replace(ctx, place=f"source.{name}"), since) if hasattr(part, "stepped") else part
+            for name, part in self.sources.items()
+        }
+        return replace(self, sources=sources)
+
+    def rebuilt(self, log: Any, ctx: FitContext) -> Pipeline:
+        """A copy with sources, filters, features and rules fitted again on a log that ends before `ctx.now`, the rankers and what the merge has
+        learned shared. The parts of this pipeline stay as they are, so that it can answer meanwhile. The new parts must read the
+        aggregates that the state keeps already: they are those of the same recipe."""
+        stages = {
+            stage: {
+                name: type(part)(**{option.name: getattr(part, option.name) for option in parameters(part)})
+                for name, part in getattr(self, stage).items()
+            }
+            for stage in ("sources", "filters", "features", "rules")
+        }
+        made = replace(self, **stages)  # type: ignore[arg-type]
+        made.folds(ctx)  # parts work out which aggregates they read
+        made.fit(log, ctx)
+        return made
+
     def retrieve(
         self, batch: Batch, state: State, trace: Trace | None = None, ban: Mask | None = None, run: Run = plainly,
         items: Array | None = None,
@@ -147,7 +172,7 @@ class Pipeline:
                 found = run(place, partial(search, source, batch, state, self.quotas[name], segment, mask))
                 hits.append(found if found is not None else _nothing(batch.n))
             if trace is not None and found is not None and hasattr(source, "plan"):
-                trace.plans[name] = source.plan(self.quotas[name], mask)
+                trace.plans[name] = source.plan(most(self.quotas[name]), mask)
         with timed("merge"):
             if self.given:
                 pool = given(self._named(batch), list(self.sources), hits)

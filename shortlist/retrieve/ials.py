@@ -3,6 +3,7 @@ the Performance of iALS on Item Recommendation Benchmarks", RecSys 2022)."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from shortlist.core.component import fitted, param
 from shortlist.core.contracts import FitContext, Hits, Mask, State
 from shortlist.core.rng import rng
 from shortlist.data.log import Log
-from shortlist.data.matrix import dense, interactions, worth
+from shortlist.data.matrix import compact, dense, interactions, worth
 from shortlist.learn import als
 from shortlist.retrieve._evidence import Evidence, amounts, evidence
 from shortlist.retrieve._inner import Inner
@@ -45,6 +46,12 @@ class Ials(Inner):
     eps: float = param(0.0, "scale of the logarithm of r; 0 = weights grow linearly", low=0)
     spread: float = param(0.1, "standard deviation of the first vectors, times sqrt(d)", low=1e-6)
     block: int = param(128, "longer vectors are fitted by steps in subspaces of this size (iALS++); 0 = never", low=0)
+    warm: float = param(
+        1.0,
+        "of the items with new events, the share with the longest vectors that a step between two fits moves; new items always",
+        low=0,
+        high=1,
+    )
     last: int = param(0, "newest distinct items of the history that are looked at; 0 = all that are kept", low=0)
     decay: float = param(1.0, "weight of each older item of the history against the one after it", low=0, high=1)
     event: tuple[str, ...] = param((), "event kinds learned from and looked at; the positive kinds when empty")
@@ -72,6 +79,32 @@ class Ials(Inner):
         self.items = np.full((size, self.d), np.nan, dtype=np.float32)
         self.items[known] = vectors
         self.indexed(self.items, log, self.kinds, self.fold_in, ctx.seed)
+
+    def stepped(self, log: Log, ctx: FitContext, since: int) -> Ials:
+        """A copy that has moved with the log by one alternation: users by an exact half-step, then items without a vector that have
+        events, and, of the items with an event at or after `since` (unix seconds), the share `warm` with the longest vectors. This
+        object stays as it is: requests that use it are not disturbed, and whoever holds it exchanges one reference. New users need no
+        step: every request is folded in. log: what the vectors shall know, all events or a recent window, before `ctx.now`."""
+        made = copy.copy(self)
+        log = log.of_kinds(self.kinds)
+        if self.weigh == "value":
+            log = log.take(log.columns["value"] > 0)
+        size = max(int(log.item.max(initial=-1)) + 1, len(self.items))
+        items = np.full((size, self.items.shape[1]), np.nan, dtype=np.float32)
+        items[: len(self.items)] = self.items
+        met, recent = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
+        met[log.item] = True
+        recent[log.item[log.time >= since]] = True
+        length = np.linalg.norm(items, axis=1)
+        touched = np.flatnonzero(recent & np.isfinite(length))
+        moved = met & np.isnan(length)
+        moved[touched[np.argsort(-length[touched], kind="stable")[: round(self.warm * len(touched))]]] = True
+        if moved.any():
+            numbered, users = compact(log)
+            made.items, made.diagonal = als.step(self._weighed(numbered, users, size), items, moved, self.loss)
+            made.count = np.array([int((~np.isnan(made.items[:, 0])).sum())])
+            made.indexed(made.items, log, self.kinds, made.fold_in, ctx.seed)
+        return made
 
     @property
     def loss(self) -> als.Loss:

@@ -122,6 +122,23 @@ def test_segments_apart_are_at_least_as_good() -> None:
     assert apart.judged(quotas)[0] > apart.judged(greedy(apart, 6.0))[0]
 
 
+def test_a_rare_segment_gets_the_quotas_of_all() -> None:
+    """Nobody of segment 0 asked: no evidence that they need nothing."""
+    found = world(2, n=90)
+    few = Found(
+        found.names,
+        found.offsets,
+        found.rank,
+        found.target,
+        np.where(found.segment == 0, 1, found.segment),
+        found.targets,
+    )
+    assert greedy(few, 6.0, apart=True)[:, 0].tolist() == [0, 0, 0]
+    got = greedy(few, 6.0, apart=True, rare=5)
+    assert got[:, 0].tolist() == greedy(few, 6.0)[:, 0].tolist()
+    assert got[:, 1:].tolist() == greedy(few, 6.0, apart=True)[:, 1:].tolist()
+
+
 def test_windows_together_are_their_requests_together() -> None:
     parts = [world(seed, n=20) for seed in range(3)]
     whole = joined(parts)
