@@ -27,7 +27,7 @@ from shortlist.core.rows import offsets_of
 from shortlist.core.units import iso, moment
 from shortlist.data.dataset import Dataset, encode, read
 from shortlist.data.synthetic import START, world
-from shortlist.experiment.features import stability
+from shortlist.experiment.drift import stability
 from shortlist.experiment.replay import Replay
 from shortlist.metric.interval import mean_interval
 from shortlist.metric.ranking import ranking
