@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from shortlist.core.batch import Array, Batch
-from shortlist.core.contracts import FitContext
+from shortlist.core.contracts import FitContext, Pairs
 from shortlist.core.rng import rng
 from shortlist.core.rows import offsets_of
 from shortlist.core.units import iso, moment
@@ -69,12 +69,10 @@ def keep(way: str, part: Ials, known: Callable[[int], Any], ctx: FitContext, now
 
 def dots(part: Ials, batch: Batch, state: State, hot: Array) -> Array:
     """(n * hot,) products of requests and articles, NaN where either has no vector."""
-    hits = part.retrieve(batch, state, 1, None)
-    assert hits.full is not None
-    full = np.full((batch.n, int(hot.max()) + 1), np.nan, dtype=np.float32)
-    width = min(full.shape[1], hits.full.shape[1])
-    full[:, :width] = hits.full[:, :width]
-    return full[:, hot].ravel()
+    rest = part.retrieve(batch, state, 1, None).rest
+    assert isinstance(rest, Pairs)
+    owner, item = np.repeat(np.arange(batch.n), len(hot)), np.tile(hot.astype(np.int32), batch.n)
+    return rest.of(owner, item)
 
 
 def measure(first: Ials, every: int, days: int, users: int, window: int) -> dict[str, Any]:
