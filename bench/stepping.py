@@ -130,7 +130,7 @@ def measure(first: Ials, every: int, days: int, users: int, window: int) -> dict
             "recall@100": [*np.round([mine[:, 1].mean(), low[1], high[1]], 4)],
             "recall@100 - rebuilt": [*np.round([(mine - rebuilt)[:, 1].mean(), less_low[1], less_high[1]], 4)],
             "recall@100 on the last day": round(float(np.concatenate(values[way][-(24 // every) :])[:, 1].mean()), 4),
-            "drift, mean and last": [round(float(np.mean(drift[way][1:])), 3), round(drift[way][-1], 3)],
+            "drift, mean and last": [round(float(np.nanmean(drift[way][1:])), 3), round(drift[way][-1], 3)],
             "without a vector, mean and last": [round(float(np.mean(missing[way])), 3), round(missing[way][-1], 3)],
             "cpu seconds": round(spent[way], 1),
         }
