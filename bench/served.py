@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,7 +23,7 @@ class Command:
         self.port = port or free()
         self.process: subprocess.Popen[str] | None = None
         self.said: list[str] = []  # on stderr
-        self._reader: threading.Thread | None = None
+        self._listener: threading.Thread | None = None
 
     @property
     def url(self) -> str:
@@ -43,18 +44,16 @@ class Command:
         for line in self.process.stderr:
             self.said.append(line)
             if line.startswith("ready: "):
-                self._reader = threading.Thread(target=self._listen, daemon=True)
-                self._reader.start()
+                self._listener = threading.Thread(target=self._listen, args=(self.process.stderr,), daemon=True)
+                self._listener.start()
                 return
             if time.monotonic() > until:
                 break
         raise AssertionError("".join(self.said))
 
-    def _listen(self) -> None:
-        assert self.process is not None
-        assert self.process.stderr is not None
-        with self.process.stderr as lines:
-            self.said += lines.readlines()
+    def _listen(self, heard: IO[str]) -> None:
+        with heard:
+            self.said += heard.readlines()
 
     def children(self) -> list[int]:
         """Process ids of the workers and the keeper."""
@@ -67,15 +66,20 @@ class Command:
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self._over()
 
     def stop(self) -> int:
         """SIGTERM, and its exit code."""
         assert self.process is not None
         self.process.terminate()
         code = self.process.wait(30)
-        if self._reader is not None:
-            self._reader.join(10)
+        self._over()
         return code
+
+    def _over(self) -> None:
+        """All that it said has been heard."""
+        if self._listener is not None:
+            self._listener.join(10)
 
 
 def free() -> int:

@@ -4,7 +4,9 @@ items have attributes; all of them are there before their first event, so nothin
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -40,18 +42,19 @@ def texts(table: Table) -> list[str]:
     return names
 
 
-def prose(table: Table, columns: Sequence[str], place: str = "") -> list[str]:
-    """(listed,) the text of every listed item: its columns, one after another; "" where all are missing."""
-    joined = [""] * table.listed
+def prose(table: Table, columns: Sequence[str], place: str = "", rows: Array | None = None) -> list[str]:
+    """(listed,) the text of every listed item, or of these rows: its columns, one after another; "" where all are missing."""
+    rows = np.arange(table.listed) if rows is None else rows
+    joined = [""] * len(rows)
     for name in columns:
         column = table.column(name, place)
         if column.kind == "tags":
-            words = [""] * table.listed
-            offsets, codes = table.tags(name, np.arange(table.listed))
+            words = [""] * len(rows)
+            offsets, codes = table.tags(name, rows)
             named = np.array(["", *_names(column.vocabulary)], dtype=object)[codes + 1]
             words = [" ".join(named[a:b]) for a, b in itertools.pairwise(offsets)]
         elif column.kind == "category":
-            words = np.array(["", *_names(column.vocabulary)], dtype=object)[column.values[: table.listed] + 1].tolist()
+            words = np.array(["", *_names(column.vocabulary)], dtype=object)[column.values[rows] + 1].tolist()
         else:
             raise ConfigError(f"{place}: {name!r} is a {column.kind} column; text must be a category or tags column")
         joined = [f"{left} {right}".strip() for left, right in zip(joined, words, strict=True)]
@@ -86,12 +89,73 @@ def _blocks(
     table: Table, columns: Sequence[str], prose_columns: Sequence[str], grams: int, place: str
 ) -> list[sparse.csr_array]:
     """(listed, values) counts of every column, then of the words of all texts; those without a value left out."""
-    names = shared(table) if "*" in columns else list(columns)
-    written = texts(table) if "*" in prose_columns else list(prose_columns)
+    names, written = _chosen(table, columns, prose_columns)
     blocks = [_block(table, name, place) for name in names]
     if written:
         blocks.append(text.counted(text.tokens(each, grams) for each in prose(table, written, place)))
     return [block for block in blocks if block.shape[1]]
+
+
+def _chosen(table: Table, columns: Sequence[str], prose_columns: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The category and tags columns, and those of text, with every `*` written out."""
+    names = shared(table) if "*" in columns else list(columns)
+    return names, texts(table) if "*" in prose_columns else list(prose_columns)
+
+
+@dataclass
+class Terms:
+    """What the columns of `matrix` are, so that items which come later get rows in it, weighed as the others. names: category and tags
+    columns, a block each; written: columns of text, the last block; starts: (blocks + 1,) where blocks begin; idf: (terms,); words: the
+    place of each word in its block. A value or word that the fit has not met has no term."""
+
+    names: list[str]
+    written: list[str]
+    grams: int
+    starts: Array
+    idf: Array
+    words: dict[str, int]
+
+    def rows(self, table: Table, codes: Array) -> sparse.csr_array:
+        """(codes, terms) float64 unit rows of these items."""
+        indices: list[int] = []
+        values: list[float] = []
+        offsets = [0]
+        texts = prose(table, self.written, rows=codes) if self.written else [""] * len(codes)
+        for code, told in zip(codes.tolist(), texts, strict=True):
+            parts = [table.tags(name, np.array([code], dtype=np.int32))[1].tolist() for name in self.names]
+            if self.written:
+                parts.append([self.words[word] for word in text.tokens(told, self.grams) if word in self.words])
+            row: dict[int, float] = {}
+            for block, found in enumerate(parts):
+                start, width = int(self.starts[block]), int(self.starts[block + 1] - self.starts[block])
+                counts = Counter(term for term in found if term < width)
+                own = {
+                    start + term: count**0.5 * float(self.idf[start + term]) for term, count in sorted(counts.items())
+                }
+                length = sum(value * value for value in own.values()) ** 0.5
+                row |= {term: value / length for term, value in own.items()}
+            length = sum(value * value for value in row.values()) ** 0.5
+            indices += row
+            values += [value / length for value in row.values()]
+            offsets.append(len(indices))
+        return sparse.csr_array((values, indices, offsets), shape=(len(codes), len(self.idf)), dtype=np.float64)
+
+
+def layout(
+    table: Table, columns: Sequence[str], prose_columns: Sequence[str] = (), grams: int = 0, place: str = ""
+) -> Terms:
+    """The terms of `matrix` with the same arguments."""
+    names, written = _chosen(table, columns, prose_columns)
+    blocks = [_block(table, name, place) for name in names]
+    words: dict[str, int] = {}
+    if written:
+        tokens = [text.tokens(each, grams) for each in prose(table, written, place)]
+        for word in itertools.chain.from_iterable(tokens):
+            words.setdefault(word, len(words))
+        blocks.append(text.counted(tokens))
+    starts = np.cumsum([0, *(block.shape[1] for block in blocks)]).astype(np.int64)
+    idf = np.concatenate([np.zeros(0), *(text.idf(block) for block in blocks if block.shape[1])])
+    return Terms(names, written, grams, starts, idf, words)
 
 
 def _block(table: Table, name: str, place: str) -> sparse.csr_array:

@@ -48,12 +48,16 @@ def counted(rows: Iterable[Sequence[str]]) -> sparse.csr_array:
 def tfidf(counts: sparse.csr_array) -> sparse.csr_array:
     """Unit rows of sqrt(count) * (1 + ln((1 + rows) / (1 + rows with the term))); a row without a term stays empty. Rows that are
     empty do not count as rows."""
+    weighed = counts.copy()
+    weighed.data = np.sqrt(counts.data) * idf(counts)[counts.indices]
+    return unit(weighed)
+
+
+def idf(counts: sparse.csr_array) -> Array:
+    """(terms,) float64 1 + ln((1 + rows) / (1 + rows with the term)), empty rows aside."""
     filled = int((np.diff(counts.indptr) > 0).sum())
     spread = np.bincount(counts.indices, minlength=counts.shape[1])
-    idf = 1 + np.log((1 + filled) / (1 + spread))
-    weighed = counts.copy()
-    weighed.data = np.sqrt(counts.data) * idf[counts.indices]
-    return unit(weighed)
+    return np.asarray(1 + np.log((1 + filled) / (1 + spread)))
 
 
 def unit(matrix: sparse.csr_array) -> sparse.csr_array:

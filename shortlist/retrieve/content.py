@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+from scipy import sparse
 
 from shortlist.core.batch import Array, Batch
 from shortlist.core.component import fitted, hidden, param
 from shortlist.core.contracts import FitContext, Hits, Mask, State
 from shortlist.core.errors import ConfigError
-from shortlist.data.catalogue import Table
+from shortlist.data.catalogue import Catalogue, Table
 from shortlist.data.log import Log
 from shortlist.index.top import top
 from shortlist.learn import content, svd
@@ -23,8 +25,8 @@ from shortlist.retrieve._inner import Inner
 class Content(Inner):
     """Score of an item = the sum over the history of weight * cosine of the two items (`mean`, Rocchio's profile: Pazzani & Billsus, 2007),
     or the best single cosine of them (`max`), which answers several interests side by side. Cosines are of TF-IDF rows of
-    categories, tags and texts, or of a column of vectors that came with the items. Vectors that items get or change while serving
-    count from the next request on.
+    categories, tags and texts, or of a column of vectors that came with the items. What items get or change while serving
+    counts from the next request on, as far as the fit has met the value or word.
 
     Items that nothing in the history is like are not returned; in `full` they are 0, and NaN without attributes.
     """
@@ -45,6 +47,12 @@ class Content(Inner):
     back_items: Array = fitted("int32 items of the terms")
     back_values: Array = fitted("float32: the same values by term")
     items: Array = fitted("(listed items, width) float32 unit vectors, where a vector column is looked at")
+    idf: Array = fitted("(terms,) float64 inverse document frequencies")
+    starts: Array = fitted("int64: where the terms of each column begin, those of the texts last")
+    layout: Array = fitted("uint8: the columns and the words of the texts, as JSON")
+    _rows: tuple[Array, ...] = hidden(
+        ()
+    )  # indptr, terms, values and the same by term as of now, where items came since the fit
     _live: Array | None = hidden(None)  # the same as of now, all items
     _raw: Array | None = hidden(None)  # the column that they are made of
     _as_of: tuple[int, int] = hidden((-1, -1))  # the table's version and length then
@@ -66,6 +74,33 @@ class Content(Inner):
         self.values = rows.data.astype(np.float32)
         self.back_indptr, self.back_items = columns.indptr.astype(np.int64), columns.indices.astype(np.int32)
         self.back_values = columns.data.astype(np.float32)
+        found = content.layout(ctx.catalogue.items, self.by, self.text, self.grams, place)
+        self.idf, self.starts, self._rows = found.idf, found.starts, ()
+        told = json.dumps([found.names, found.written, list(found.words)], ensure_ascii=False)
+        self.layout = np.frombuffer(told.encode(), dtype=np.uint8)
+
+    def items_changed(self, codes: Array, catalogue: Catalogue) -> None:
+        """Items that came or changed while serving get rows by the terms and weights of the fit: they are found from the next request on."""
+        if self.vector or self.layout is None or not len(codes):
+            return
+        names, written, listed = json.loads(self.layout.tobytes())
+        words = {word: place for place, word in enumerate(listed)}
+        rows = (
+            content.Terms(names, written, self.grams, self.starts, self.idf, words).rows(catalogue.items, codes).tocoo()
+        )
+        indptr, term, values = self._rows[:3] if self._rows else (self.indptr, self.terms, self.values)
+        owner = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+        kept = ~np.isin(owner, codes)
+        entries = np.concatenate([values[kept], rows.data.astype(np.float32)])
+        places = np.concatenate([owner[kept], codes[rows.row]]), np.concatenate([term[kept], rows.col])
+        size = max(len(indptr) - 1, int(codes.max()) + 1)
+        made = sparse.csr_array((entries, places), shape=(size, len(self.idf)))
+        made.sort_indices()
+        back = made.tocsc()
+        self._rows = (
+            made.indptr.astype(np.int64), made.indices.astype(np.int32), made.data,
+            back.indptr.astype(np.int64), back.indices.astype(np.int32), back.data,
+        )  # fmt: skip
 
     def retrieve(self, batch: Batch, state: State, k: int, allowed: Mask | None) -> Hits:
         """See Source."""
@@ -82,15 +117,15 @@ class Content(Inner):
         return Hits(*top(full, k, allowed, floor=0.0), full)
 
     def _by_terms(self, asked: Evidence, size: int) -> Array:
-        listed = len(self.indptr) - 1
+        rows = self._rows or (
+            self.indptr, self.terms, self.values, self.back_indptr, self.back_items, self.back_values,
+        )  # fmt: skip
+        listed = len(rows[0]) - 1
         full = np.zeros((len(asked.offsets) - 1, size), dtype=np.float32)
         full[:, listed:] = np.nan
-        full[:, :listed][:, np.diff(self.indptr)[:size] == 0] = np.nan
+        full[:, :listed][:, np.diff(rows[0])[:size] == 0] = np.nan
         run = _best_terms if self.combine == "max" else _sum_terms
-        run(
-            asked.offsets, asked.items, asked.weights, self.indptr, self.terms, self.values,
-            self.back_indptr, self.back_items, self.back_values, full,
-        )  # fmt: skip
+        run(asked.offsets, asked.items, asked.weights, *rows, full)  # type: ignore[call-arg]
         return full
 
     def _by_vectors(self, asked: Evidence, table: Table, k: int, allowed: Mask | None) -> Hits:

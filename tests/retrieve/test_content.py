@@ -7,7 +7,9 @@ import pytest
 
 from shortlist.core.batch import Array, Batch
 from shortlist.core.contracts import FitContext, Mask
-from shortlist.data.dataset import Dataset, from_frames
+from shortlist.data.dataset import Dataset, encode, from_frames
+from shortlist.data.synthetic import world as world_of_titles
+from shortlist.data.upsert import checked, put, row
 from shortlist.learn import content
 from shortlist.retrieve.als_content import AlsContent
 from shortlist.retrieve.content import Content
@@ -120,3 +122,43 @@ def test_without_attributes_it_is_not() -> None:
     hits = part.retrieve(Batch.of(np.array([0], np.int32), np.array(state.now)), state, 5, None)
     assert hits.full is not None
     assert np.isnan(hits.full[0, data.catalogue.items.ids.code("soup new")])
+
+
+@pytest.mark.parametrize("part", [Content(), Content(combine="max")], ids=str)
+def test_an_item_that_comes_while_serving(part: Content) -> None:
+    """The twin of an item that the fit knew gets that item's scores; the others keep theirs; gone attributes make it unknown again."""
+    data = world()
+    items = data.catalogue.items
+    state = State(data.catalogue)
+    state.apply(data.log.columns)
+    part.fit(data.log, FitContext(data.catalogue, ("interaction",)))
+    batch = Batch.of(data.catalogue.users.ids.codes(["soup2", "ship2"]), np.array(state.now))
+    before = part.retrieve(batch, state, 3, None).full
+    assert before is not None
+    model = items.ids.code("soup new")
+    code = items.add("newest soup")
+    put(items, code, checked(items, row(items, model), "twin"))
+    part.items_changed(np.array([code], dtype=np.int32), data.catalogue)
+    after = part.retrieve(batch, state, 3, None).full
+    assert after is not None
+    np.testing.assert_allclose(after[:, code], before[:, model], rtol=1e-5)
+    assert after[0, code] > 0
+    np.testing.assert_allclose(after[:, : before.shape[1]], before, rtol=1e-5)
+    put(items, code, dict.fromkeys(items.columns))
+    part.items_changed(np.array([code], dtype=np.int32), data.catalogue)
+    last = part.retrieve(batch, state, 3, None).full
+    assert last is not None
+    assert np.isnan(last[:, code]).all()
+
+
+def test_words_of_an_item_that_comes_while_serving() -> None:
+    """Texts, categories and tags together: rows of items that were there are those of `matrix`; new words and values have no term."""
+    table = encode(world_of_titles(users=10, items=60, days=2).tables).catalogue.items
+    known = content.matrix(table, ["*"], ["*"]).toarray()
+    found = content.layout(table, ["*"], ["*"])
+    assert found.written
+    assert len(found.names) >= 2
+    np.testing.assert_allclose(found.rows(table, np.arange(table.listed)).toarray(), known, atol=1e-12)
+    code = table.add("later")
+    put(table, code, checked(table, {**row(table, 3), "category": "never heard of", "title": "xyzzy"}, "later"))
+    assert 0 < (found.rows(table, np.array([code])).toarray() > 0).sum() < (known[3] > 0).sum()
