@@ -151,6 +151,7 @@ def test_swap_and_rollback_under_load(shop: Path, other: Path, tmp_path: Path) -
     assert {answer["bundle"] for answer in load.answers} == {old, new}
     # No mixture: popularity scores are whole ranks, the ranker's are not.
     for answer in load.answers:
+        assert answer["degraded"] == []
         whole = [float(item["score"]).is_integer() for item in answer["items"]]
         assert all(whole) if answer["bundle"] == new else not any(whole)
 
