@@ -16,6 +16,9 @@ SHOP = {
     "timeline": {"test": 0.9, "window": "1d", "cutoffs": 2},
     "train": {"requests": 60, "validate": 30, "negatives": 10},
     "pipeline": {"pool": 60},
+    "serve": {
+        "deadline_ms": 20_000.0
+    },  # what is tested with it is not time: a busy machine must not degrade the answers
     "source": [
         {"type": "popular", "half_life": "1d", "quota": 30},
         {"type": "itemknn", "quota": 20},

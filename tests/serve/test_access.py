@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from tests.serve.live import opened, serving
 CALLS = [
     ("POST", "/v1/recommend", "read"), ("POST", "/v1/events", "write"), ("PUT", "/v1/items", "write"), ("DELETE", "/v1/items", "write"),
     ("PUT", "/v1/users", "write"), ("GET", "/metrics", "read"), ("GET", "/v1/state", "admin"), ("GET", "/v1/users/{user_id}", "read"),
-    ("DELETE", "/v1/users/{user_id}", "write"),
+    ("DELETE", "/v1/users/{user_id}", "write"), ("POST", "/v1/rank", "read"), ("POST", "/v1/similar", "read"),
+    ("GET", "/v1/requests/{request_id}/trace", "read"),
 ]  # fmt: skip
 EVENT = {"user_id": "u00003", "item_id": "i00030", "event": "click"}
 
@@ -49,7 +51,7 @@ def test_every_route_asks_for_its_scope(client: Client, keys: dict[str, str]) ->
             *((key, 0) for key in keys.values()),
         ]:
             headers = {"Authorization": f"Bearer {sent}"} if sent else {}
-            response = client.request(method, path.replace("{user_id}", "nobody"), headers=headers, content=b"{}")
+            response = client.request(method, re.sub(r"{\w+}", "nobody", path), headers=headers, content=b"{}")
             if expected == 401:
                 assert response.status_code == 401, (path, response.text)
                 assert response.headers["www-authenticate"] == "Bearer"
