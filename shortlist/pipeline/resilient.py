@@ -33,7 +33,7 @@ from shortlist.pipeline.trace import Trace
 from shortlist.state.state import State
 
 LISTED = 1000  # items in the list of last resort
-GRACE = 0.005  # seconds behind the deadline in which that list passes the filters
+GRACE = 0.005  # seconds behind the deadline in which that list passes the filters, when one of them has failed this request already
 ABANDONED = 32  # threads that may hang at a time; beyond that nobody is waited for
 LIGHT, POPULAR = "light", "popular"
 
@@ -151,7 +151,10 @@ class Resilient:
         if not pipeline.filters:
             return Outcome(listed.take(k), degraded)
         if self._lost < ABANDONED:
-            until = max(end, time.perf_counter()) + GRACE
+            # Filters that have done nothing wrong are late only where the processor is: a late list is better than an empty one, and
+            # one that hangs now for the first time holds the request once, up to its deadline again, and then its breaker opens.
+            blamed = any(place.startswith("filter.") for place in missing)
+            until = max(end, time.perf_counter()) + (GRACE if blamed else max(GRACE, asked.deadline))
             done = self._waited(_Try(self, asked, reserve=listed), until, patient=True)
             if done.error is not None:
                 raise done.error

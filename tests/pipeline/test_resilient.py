@@ -286,6 +286,17 @@ def test_a_deadline_that_has_passed(setting: Setting) -> None:
     assert outcome.answer.m == 10
 
 
+def test_a_late_list_is_better_than_an_empty_one(moods: Any) -> None:
+    """The deadline has passed for want of a processor, and a filter that must not be passed by takes its time: it is waited for."""
+    setting = Setting(recipe(filter=[{"type": f"{PLACE}.MoodyFilter", "name": "moody", "on_error": "drop"}]))
+    setting.service.warm(setting.batch(), setting.state, 10)
+    moods.now = {"filter": 0.03}
+    outcome = setting.service.recommend(setting.batch(), setting.state, 10, since=time.perf_counter() - 10)
+    assert outcome.degraded == ("popular",)
+    assert outcome.answer.m == 10
+    assert (outcome.answer.item % 7 != 0).all()
+
+
 def test_limits_round_trip_and_are_checked() -> None:
     chosen = recipe(source=[{"type": "popular", "budget_ms": 5, "on_error": "fail"}])
     assert parse(chosen.resolved()) == chosen
