@@ -11,6 +11,7 @@ from shortlist.core.contracts import FitContext
 from shortlist.core.errors import ConfigError
 from shortlist.data.dataset import Dataset
 from shortlist.data.timeline import Split
+from shortlist.feature.attributes import expanded
 from shortlist.pipeline.config import Recipe
 from shortlist.pipeline.limits import of
 
@@ -33,6 +34,7 @@ def settle(recipe: Recipe, data: Dataset, first: Split, ctx: FitContext) -> tupl
     features: dict[str, Any] = {}
     limits = dict(recipe.limits)
     chosen: list[Settled] = []
+    by_hand = [part for part in recipe.features.values() if not hasattr(part, "choose")]
     for name, part in recipe.features.items():
         if not hasattr(part, "choose"):
             _added(features, name, part, name)
@@ -41,10 +43,41 @@ def settle(recipe: Recipe, data: Dataset, first: Split, ctx: FitContext) -> tupl
         for entry, why in part.choose(known, replace(ctx, now=first.cut, place=place)):
             spec = dict(entry)
             own = str(spec.pop("name", spec["type"]))
+            if not _left_over(spec, by_hand, ctx, f"{place}: {own}"):
+                continue
             _added(features, own, build("feature", spec, f"{place}: {own}"), name)
             limits[f"feature.{own}"] = of(recipe.limits, place)
             chosen.append(Settled(name, {"name": own, **spec}, why))
     return replace(recipe, features=features, limits=limits), chosen
+
+
+def _left_over(spec: dict[str, Any], by_hand: list[Any], ctx: FitContext, place: str) -> bool:
+    """Take out of a chosen entry the keys whose columns are in the recipe already, written by hand. False where none is left."""
+    if "by" not in spec:
+        return True
+    part = build("feature", spec, place)
+    taken = {
+        key
+        for other in by_hand
+        if type(other) is type(part) and _counted(other, ctx) == _counted(part, ctx) and _lives(other) & _lives(part)
+        for key in expanded(other.by, ctx.catalogue)
+    }
+    spec["by"] = [key for key in spec["by"] if key not in taken]
+    return bool(spec["by"])
+
+
+def _counted(part: Any, ctx: FitContext) -> tuple[Any, ...]:
+    """What a family's columns are named by, besides key and horizon."""
+    over = tuple(getattr(part, "over", ())) or (ctx.impression,)
+    return (tuple(part.event), over, *(getattr(part, name, "") for name in ("hold", "lag", "weigh")))
+
+
+def _lives(part: Any) -> set[str]:
+    """The horizons of a family's columns; one for all families that have none."""
+    if not hasattr(part, "half_life"):
+        return {""}
+    windows = [f"{length}w" for length in getattr(part, "window", ())]
+    return {*part.half_life, *windows, *(("total",) if getattr(part, "total", False) else ())}
 
 
 def _added(features: dict[str, Any], name: str, part: Any, asked: str) -> None:

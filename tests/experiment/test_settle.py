@@ -86,6 +86,23 @@ def test_clashes_and_misses_are_one_line(data: Dataset, features: list[dict[str,
     assert "\n" not in str(caught.value)
 
 
+def test_what_is_written_by_hand_is_not_proposed_again(data: Dataset) -> None:
+    """Two columns of one name are an error, and a recipe may have a family of its own beside auto. Other horizons stay."""
+    whole, _ = settled(recipe({"type": "auto", "families": ["counts", "rate"]}), data)
+    entry = whole.features["counts"]
+    assert entry.by == ["item"]
+    for life, kept in ((entry.half_life[0], False), ("123s", True)):
+        same = {"type": "counts", "name": "mine", "by": ["item"], "half_life": [life]}
+        beside, chosen = settled(recipe(same, {"type": "auto", "families": ["counts", "rate"]}), data)
+        assert ("counts" in beside.features) == kept
+        assert ("counts" in [one.entry["name"] for one in chosen]) == kept
+    own: dict[str, Any] = {"type": "rate", "name": "mine", "by": ["device x item", "device"], "total": True}
+    beside, _ = settled(recipe(own, {"type": "auto", "families": ["counts", "rate"]}), data)
+    assert "device x item" in whole.features["rate_people"].by
+    assert set(beside.features["rate_people"].by) == set(whole.features["rate_people"].by) - {"device x item", "device"}
+    fit(recipe(own, {"type": "auto", "families": ["counts", "rate"]}), data)
+
+
 def test_written_as_toml_it_reads_as_the_same_recipe(data: Dataset) -> None:
     made, chosen = settled(recipe(), data)
     text = toml(chosen)
