@@ -4,6 +4,7 @@ a time (`chunk`) changes nothing."""
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import polars as pl
 import pytest
 
 from shortlist.core.batch import Batch, concat
-from shortlist.core.component import names
+from shortlist.core.component import build, names
 from shortlist.core.rng import rng
 from shortlist.data.dataset import encode
 from shortlist.data.synthetic import START
@@ -20,7 +21,19 @@ from shortlist.experiment.backtest import backtest
 from shortlist.experiment.fit import Fitted, fit
 from shortlist.pipeline.trace import Trace
 from shortlist.serve.engine import Engine
-from tests.parity.worlds import DAY, FEATURES, FILTERS, RANKERS, RULES, SOURCES, recipe, same_arrays, same_batches, shop
+from tests.parity.worlds import (
+    DAY,
+    FEATURES,
+    FILTERS,
+    INSTEAD,
+    RANKERS,
+    RULES,
+    SOURCES,
+    recipe,
+    same_arrays,
+    same_batches,
+    shop,
+)  # fmt: skip
 
 NOW = START + 8 * DAY
 
@@ -60,7 +73,7 @@ def stages(trace: Trace) -> dict[str, Batch]:
 
 @pytest.mark.parametrize(
     ("kind", "entries"),
-    [("retrieve", SOURCES), ("order", FILTERS + RULES), ("feature", FEATURES), ("rank", RANKERS)],
+    [("retrieve", SOURCES), ("order", FILTERS + RULES + INSTEAD), ("feature", FEATURES), ("rank", RANKERS)],
 )
 def test_the_recipe_of_these_tests_has_every_part(kind: str, entries: list[dict[str, Any]]) -> None:
     """A new part is put to the sacred tests by its line in worlds.py."""
@@ -77,6 +90,19 @@ def test_one_at_a_time_is_many_at_once(spread: int) -> None:
     for stage, whole in many.items():
         assert list(one[0][stage].cand) == list(whole.cand)
         same_batches(concat([each[stage] for each in one]), whole)
+
+
+@pytest.mark.parametrize("entry", INSTEAD, ids=lambda entry: str(entry["type"]))
+def test_a_rule_that_draws_in_the_place_of_another(entry: dict[str, Any]) -> None:
+    """Alone and among others, it draws the same, with the same propensities."""
+    fitted = everything()
+    rules = {name: part for name, part in fitted.pipeline.rules.items() if name != "plackett_luce"}
+    top = rules.pop("top")
+    pipeline = replace(fitted.pipeline, rules={**rules, entry["type"]: build("order", entry, "rule[0]"), "top": top})
+    batch = asked(60)
+    many = pipeline.recommend(batch, fitted.state, 10)
+    assert (many.cand["propensity"] < 1).any()
+    same_batches(concat([pipeline.recommend(batch.request(i), fitted.state, 10) for i in range(batch.n)]), many)
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])

@@ -99,6 +99,7 @@ FEATURES: list[dict[str, Any]] = [
 ]  # fmt: skip
 RANKERS: list[dict[str, Any]] = [
     {"type": "linear", "name": "light", "steps": 20, "keep": 30},
+    {"type": "blend", "of": {"type": "linear", "steps": 10}, "cutoffs": 1},
     {"type": "catboost", "iterations": 12, "depth": 4, "one_hot": 40, "threads": 1},
 ]
 RULES: list[dict[str, Any]] = [
@@ -109,6 +110,8 @@ RULES: list[dict[str, Any]] = [
     {"type": "plackett_luce", "depth": 12},
     {"type": "top", "k": 20},
 ]
+# Only one rule that draws may stand in a recipe: these are tried in the place of plackett_luce.
+INSTEAD: list[dict[str, Any]] = [{"type": "epsilon_greedy", "epsilon": 0.4, "places": 8, "depth": 12}]
 
 
 @dataclass
