@@ -5,7 +5,7 @@ more; fit again for that. In order, so that a crash at any point can be made goo
 
 1. an `Erased` entry with a keyed hash of the id (the id itself must not be kept): workers forget the user at once;
 2. the log is rewritten up to that entry: events, attributes and answers of the user are gone, positions stay;
-3. snapshots from before go;
+3. snapshots from before go, and the traces of the user are overwritten;
 4. a second `Erased` entry without hashes says that it is done: workers build their state again from the bundle and the log as it is
    now, beside the old one, and exchange them; so the state is, bit for bit, that of a replay."""
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from shortlist.data.vocabulary import Id
-from shortlist.serve import entry
+from shortlist.serve import entry, traces
 from shortlist.serve.eventlog.codec import decode, encode
 from shortlist.serve.eventlog.contract import Entry, EventLog, Stored
 from shortlist.state import snapshot
@@ -84,6 +84,7 @@ def erase(
         return position
     log.rewrite(without(everybody, hasher), position)
     drop_snapshots(folder, position)
+    traces.forget(folder / "traces", everybody)
     return append(Entry(entry.ERASED, encode(entry.Erased([], time))))
 
 

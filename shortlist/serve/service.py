@@ -87,11 +87,7 @@ class Service:
 
     def erase(self, user: Id) -> int:
         """Take a user out of everything: see `erase`. Returns the position from which on it is so. Long: not on an event loop."""
-        hashes = [self.hasher(user)]
-        position = erase(self.log, hashes, self.hasher, self.settings.place, self.now(), self.append)
-        if self.traces is not None:
-            self.traces.forget(set(hashes))
-        return position
+        return erase(self.log, [self.hasher(user)], self.hasher, self.settings.place, self.now(), self.append)
 
     def fitted_with(self, user: Id) -> bool:
         """Was any of the bundles fitted with this user's past?"""

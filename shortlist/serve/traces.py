@@ -112,7 +112,7 @@ class Traces:
         own = [name for name in sources if f"rank_{name}" in cand]
         scores, ranks = (b"".join(cand[f"{what}_{name}"].tobytes() for name in own) for what in ("score", "rank"))
         made = Kept(
-            request_id, surface, bundle, epoch, request, own, trace.pool.item.tobytes(), trace.dropped.astype(np.int8).tobytes(),
+            request_id, surface, bundle, epoch, _writable(request), own, trace.pool.item.tobytes(), trace.dropped.astype(np.int8).tobytes(),
             scores, ranks, trace.scored.item.tobytes(), trace.scored.cand["score"].tobytes(), trace.answer.item.tobytes(),
         )  # fmt: skip
         self.keep(made, user)
@@ -137,19 +137,33 @@ class Traces:
         return found if found.request_id == request_id else None
 
     def forget(self, hashes: set[str]) -> int:
-        """Erasure: every trace of these users, in the files of all workers, is overwritten. How many."""
-        wanted, count = {name.encode() for name in hashes}, 0
-        for path in self.folder.glob("*.ring"):
-            with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as held:
-                table = np.frombuffer(held[: self.slots * SLOT.itemsize], dtype=SLOT)
-                for number, slot in enumerate(table):
-                    if slot["user"] in wanted:
-                        start = self.slots * SLOT.itemsize + int(slot["offset"])
-                        held[start : start + int(slot["length"])] = bytes(int(slot["length"]))
-                        place = number * SLOT.itemsize
-                        held[place : place + SLOT.itemsize] = np.array((-1, 0, 0, b""), dtype=SLOT).tobytes()
-                        count += 1
-        return count
+        """See `forget`: in the files of all workers."""
+        return forget(self.folder, hashes, self.slots)
+
+
+def forget(folder: Path, hashes: set[str], slots: int = SLOTS) -> int:
+    """Erasure: every trace of these users, in the files of a folder, is overwritten. How many."""
+    wanted, count = {name.encode() for name in hashes}, 0
+    for path in folder.glob("*.ring"):
+        with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as held:
+            table = np.frombuffer(held[: slots * SLOT.itemsize], dtype=SLOT)
+            for number, slot in enumerate(table):
+                if slot["user"] in wanted:
+                    start = slots * SLOT.itemsize + int(slot["offset"])
+                    held[start : start + int(slot["length"])] = bytes(int(slot["length"]))
+                    place = number * SLOT.itemsize
+                    held[place : place + SLOT.itemsize] = np.array((-1, 0, 0, b""), dtype=SLOT).tobytes()
+                    count += 1
+    return count
+
+
+def _writable(value: Any) -> Any:
+    """A request as it can be written: whole numbers of more than 64 bits, which a filter or an id may hold, become text."""
+    if isinstance(value, dict):
+        return {name: _writable(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_writable(one) for one in value]
+    return str(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
 
 
 def _mapped(path: Path, slots: int, room: int) -> mmap.mmap:
