@@ -15,6 +15,7 @@ from shortlist.core.errors import ConfigError
 from shortlist.core.units import iso
 from shortlist.data.synthetic import World, world
 from shortlist.pipeline import config
+from shortlist.serve.engine import Engine
 
 RECIPE = """
 title = "a small shop"
@@ -151,7 +152,12 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: p
         return world(seed, users=150, items=60, days=14)
 
     monkeypatch.setattr(demo, "world", small)
-    assert main.run(["demo", "--out", str(tmp_path / "run"), "--seed", "3"]) == 0
+    bundle = tmp_path / "bundle"
+    assert main.run(["demo", "--out", str(tmp_path / "run"), "--seed", "3", "--bundle", str(bundle)]) == 0
+    engine = Engine.load(bundle)
+    first = engine.recommend({"user_id": "somebody new", "k": 3})["items"]
+    engine.track([{"user_id": "somebody new", "item_id": first[0]["item_id"], "event": "click"}])
+    assert engine.recommend({"user_id": "somebody new", "k": 3})["items"] != first
     out, err = capsys.readouterr()
     assert "pipeline" in out
     assert "shortlist check FOLDER" in out
