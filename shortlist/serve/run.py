@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 from shortlist.core.errors import ConfigError, ShortlistError
@@ -26,8 +26,8 @@ GRACE = 15.0  # seconds that workers have to finish what they are at
 class Process:
     """A process that gets the settings on stdin, and descriptors by number; dead when the parent is."""
 
-    def __init__(self, module: str, settings: Settings, *numbers: int) -> None:
-        command = [sys.executable, "-m", module, *(str(number) for number in numbers)]
+    def __init__(self, module: str, settings: Settings, *numbers: int, words: Sequence[str] = ()) -> None:
+        command = [sys.executable, "-m", module, *(str(number) for number in numbers), *words]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=numbers, text=True)
         assert self.process.stdin is not None
         self.process.stdin.write(settings.text())
@@ -36,12 +36,14 @@ class Process:
 
 
 class Worker(Process):
-    """A worker, and the pipe on which it says that it is ready."""
+    """A worker, and the pipe on which it says that it is ready. late: it takes no connection before, so that nobody meets a cold one
+    while a warm one could answer."""
 
-    def __init__(self, settings: Settings, listening: socket.socket, leash: int) -> None:
+    def __init__(self, settings: Settings, listening: socket.socket, leash: int, late: bool) -> None:
         self.heard, say = os.pipe()
         os.set_blocking(self.heard, False)
-        super().__init__("shortlist.serve.worker", settings, listening.fileno(), leash, say)
+        words = ("late",) if late else ()
+        super().__init__("shortlist.serve.worker", settings, listening.fileno(), leash, say, words=words)
         os.close(say)
         self.ready = False
 
@@ -90,7 +92,8 @@ class Runner:
     def _start(self) -> None:
         wishes = Wishes(self.settings.place).read()  # a worker that is started again starts with what was swapped in
         self.settings.surfaces |= {name: wish.active for name, wish in wishes.items() if name in self.settings.surfaces}
-        worker = Worker(self.settings, self.listening, self._leash)
+        # One is there from the start, to say that it is alive and not ready yet.
+        worker = Worker(self.settings, self.listening, self._leash, late=bool(self._workers))
         self._workers.append(worker)
         self._selector.register(worker.heard, selectors.EVENT_READ, worker)
 

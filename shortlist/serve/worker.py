@@ -38,9 +38,9 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def work(settings: Settings, listening: int, leash: int, say: int) -> int:
+def work(settings: Settings, listening: int, leash: int, say: int, late: bool = False) -> int:
     """Serve until told to stop; the exit code. listening, leash, say: descriptors of the socket, of a pipe that ends with the parent, and
-    of one on which readiness is told, as a line."""
+    of one on which readiness is told, as a line. late: take connections only when ready, for others can answer."""
     try:
         service = Service.open(settings)
     except ShortlistError as error:
@@ -56,7 +56,9 @@ def work(settings: Settings, listening: int, leash: int, say: int) -> int:
             LOGGER.exception("the service cannot start")
             _say(say, f"bad {service.problem}")
 
-    app = create(App(service), prepare)
+    if late:
+        prepare()
+    app = create(App(service), None if late else prepare)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=10,
         h11_max_incomplete_event_size=65_536,
@@ -76,7 +78,7 @@ def main() -> None:
     for handler in logging.getLogger().handlers:
         handler.addFilter(Redact())
     listening, leash, say = (int(word) for word in sys.argv[1:4])
-    sys.exit(work(Settings.of(sys.stdin.read()), listening, leash, say))
+    sys.exit(work(Settings.of(sys.stdin.read()), listening, leash, say, "late" in sys.argv[4:]))
 
 
 if __name__ == "__main__":
