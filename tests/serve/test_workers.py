@@ -27,7 +27,7 @@ def test_no_request_meets_a_cold_worker(shop: Path, tmp_path: Path) -> None:
         assert len(workers) == 2
         os.kill(workers[1], signal.SIGKILL)
         time.sleep(0.1)  # what it was at is lost with it
-        codes = []
+        codes: list[int] = []
         while len(codes) < 40 or len([one for one in command.children() if b"serve.worker" in line(one)]) < 2:
             codes.append(asked(command))
             assert time.monotonic() < until
