@@ -189,6 +189,10 @@ def crash(
         clients = Clients(command.url, told, seed * 1000 + number)
         clients.start()
         time.sleep(draw.uniform(0.2, seconds))
+        if number == 1:  # a later restart shall have a snapshot to begin with, however slow the machine
+            until = time.monotonic() + 90
+            while not _snapshots(address) and time.monotonic() < until:
+                time.sleep(0.1)
         alone = number % 3 == 2
         if alone:  # one worker, or the keeper: the others go on, and another takes its place
             os.kill(draw.choice(command.children()), signal.SIGKILL)
@@ -206,7 +210,7 @@ def crash(
         found = standings(command.url, workers)
         for position, digests in found.items():
             assert digests == {replayed(bundle, address, position)}, f"round {number}: a state differs from its replay"
-        snapshots = len(list(Path(f"{address.partition(':')[2]}.d").glob("*/at-*")))
+        snapshots = _snapshots(address)
         say(
             f"round {number}: {'one process' if alone else 'all'} killed; {len(told.acknowledged)} batches acknowledged, {figures}"
         )
@@ -216,6 +220,11 @@ def crash(
         "restart s (median)": round(sorted(restarts)[len(restarts) // 2], 1) if restarts else None, "snapshots kept": snapshots,
         "lost": 0, "doubled": 0, "states that differ": 0, **figures,
     }  # fmt: skip
+
+
+def _snapshots(address: str) -> int:
+    """How many snapshots stand beside a log in a file."""
+    return len(list(Path(f"{address.partition(':')[2]}.d").glob("*/at-*")))
 
 
 def _quiet(command: Command, workers: int) -> None:
