@@ -36,16 +36,16 @@ class Process:
 
 
 class Worker(Process):
-    """A worker, and the pipe on which it says that it is ready. late: it takes no connection before, so that nobody meets a cold one
-    while a warm one could answer."""
+    """A worker, and the pipe on which it says that it is ready. late: it takes no connection before that, and before the gate opens, so
+    that nobody meets a cold one while a warm one could answer."""
 
-    def __init__(self, settings: Settings, listening: socket.socket, leash: int, late: bool) -> None:
+    def __init__(self, settings: Settings, listening: socket.socket, leash: int, gate: int, late: bool) -> None:
         self.heard, say = os.pipe()
         os.set_blocking(self.heard, False)
         words = ("late",) if late else ()
-        super().__init__("shortlist.serve.worker", settings, listening.fileno(), leash, say, words=words)
+        super().__init__("shortlist.serve.worker", settings, listening.fileno(), leash, say, gate, words=words)
         os.close(say)
-        self.ready = False
+        self.late, self.ready = late, False
 
 
 class Runner:
@@ -59,6 +59,8 @@ class Runner:
         self.listening = bound(settings.host, settings.port)
         self.port = self.listening.getsockname()[1]
         self._leash, self._hold = os.pipe()  # the workers' end, and ours: it closes when this process ends
+        self._gate, self._bar = os.pipe()  # likewise: ours closes when no worker that takes connections is cold
+        self._open = False
         self._selector = selectors.DefaultSelector()
         self._workers: list[Worker] = []
         self._admin: Process | None = None
@@ -80,6 +82,7 @@ class Runner:
                 if self.problem:
                     raise ShortlistError(self.problem)
                 self._revive()
+                self._unbar()
                 self._administer()
                 self._keep(announced)
                 if not announced and all(worker.ready for worker in self._workers):
@@ -93,7 +96,7 @@ class Runner:
         wishes = Wishes(self.settings.place).read()  # a worker that is started again starts with what was swapped in
         self.settings.surfaces |= {name: wish.active for name, wish in wishes.items() if name in self.settings.surfaces}
         # One is there from the start, to say that it is alive and not ready yet.
-        worker = Worker(self.settings, self.listening, self._leash, late=bool(self._workers))
+        worker = Worker(self.settings, self.listening, self._leash, self._gate, late=bool(self._workers))
         self._workers.append(worker)
         self._selector.register(worker.heard, selectors.EVENT_READ, worker)
 
@@ -120,6 +123,12 @@ class Runner:
             if time.monotonic() - worker.started < PAUSE:
                 time.sleep(PAUSE)
             self._start()
+
+    def _unbar(self) -> None:
+        """Late workers wait for the first one: a green /readyz of theirs would send requests to it while it is cold."""
+        if not self._open and all(worker.late or worker.ready for worker in self._workers):
+            self._open = True
+            os.close(self._bar)
 
     def _administer(self) -> None:
         """The admin interface is started, and again when it dies."""
@@ -154,8 +163,8 @@ class Runner:
                 worker.process.kill()
                 worker.process.wait()
         self.listening.close()
-        os.close(self._hold)
-        os.close(self._leash)
+        for end in (self._hold, self._leash, self._gate, *(() if self._open else (self._bar,))):
+            os.close(end)
 
 
 def bound(host: str, port: int) -> socket.socket:

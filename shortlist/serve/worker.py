@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import socket
 import sys
 from contextlib import suppress
@@ -38,9 +39,10 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def work(settings: Settings, listening: int, leash: int, say: int, late: bool = False) -> int:
-    """Serve until told to stop; the exit code. listening, leash, say: descriptors of the socket, of a pipe that ends with the parent, and
-    of one on which readiness is told, as a line. late: take connections only when ready, for others can answer."""
+def work(settings: Settings, listening: int, leash: int, say: int, gate: int, late: bool = False) -> int:
+    """Serve until told to stop; the exit code. listening, leash, say, gate: descriptors of the socket, of a pipe that ends with the parent,
+    of one on which readiness is told, as a line, and of one that ends when no cold worker takes connections. late: take connections only
+    when ready and after that, for others can answer."""
     try:
         service = Service.open(settings)
     except ShortlistError as error:
@@ -58,6 +60,7 @@ def work(settings: Settings, listening: int, leash: int, say: int, late: bool = 
 
     if late:
         prepare()
+        select.select([gate, leash], [], [])
     app = create(App(service), None if late else prepare)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=10,
@@ -77,8 +80,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for handler in logging.getLogger().handlers:
         handler.addFilter(Redact())
-    listening, leash, say = (int(word) for word in sys.argv[1:4])
-    sys.exit(work(Settings.of(sys.stdin.read()), listening, leash, say, "late" in sys.argv[4:]))
+    listening, leash, say, gate = (int(word) for word in sys.argv[1:5])
+    sys.exit(work(Settings.of(sys.stdin.read()), listening, leash, say, gate, "late" in sys.argv[5:]))
 
 
 if __name__ == "__main__":
