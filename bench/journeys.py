@@ -15,6 +15,7 @@ import json
 import random
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,37 @@ import httpx
 import numpy as np
 
 from bench.served import Command
+from shortlist.pipeline.bundle import Bundle
 
 CLIENTS = 8  # journeys at a time
 DEADLINE = 10_000  # ms: what is asked here is whether an answer knows, not whether a busy machine gives it within the recipe's deadline
 
 
-async def journeys(url: str, count: int, hidden: bool, seed: int = 0) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Crowd:
+    """Ids of a bundle's own users and items: some of the known ones, and new ones of the same type (integers stay integers)."""
+
+    users: list[Any]
+    items: list[Any]
+    above: int | None  # the largest integer id; None where ids are text
+
+    @classmethod
+    def of(cls, bundle: Path) -> Crowd:
+        """Up to 2,000 users and 600 items."""
+        catalogue = Bundle.load(bundle).state.catalogue
+        users, items = (
+            [one.ids.name(code) for code in range(len(one.ids))] for one in (catalogue.users, catalogue.items)
+        )
+        draw = random.Random(0)
+        above = max((each for each in users if isinstance(each, int)), default=None)
+        return cls(draw.sample(users, min(len(users), 2000)), draw.sample(items, min(len(items), 600)), above)
+
+    def new(self, number: int) -> Any:
+        """An id that nobody has."""
+        return f"walker {number}" if self.above is None else self.above + 1 + number
+
+
+async def journeys(url: str, crowd: Crowd, count: int, hidden: bool, seed: int = 0) -> dict[str, Any]:
     """So many journeys; how many were not told of their own click, and the milliseconds from acknowledgement to the answer that knows it."""
     left, stale, shown, effects = iter(range(count)), 0, 0, []
     connections = [httpx.AsyncClient(base_url=url, timeout=30) for _ in range(2 * CLIENTS)]
@@ -36,7 +62,7 @@ async def journeys(url: str, count: int, hidden: bool, seed: int = 0) -> dict[st
         nonlocal stale, shown
         draw = random.Random(f"{seed} {number}")
         for journey in left:
-            user = f"walker {journey}" if draw.random() < 0.5 else f"u{draw.randrange(2000):05}"
+            user = crowd.new(journey) if draw.random() < 0.5 else draw.choice(crowd.users)
             first, second, third = draw.sample(connections, 3)
             answer = (
                 await first.post("/v1/recommend", json={"user_id": user, "k": 10, "deadline_ms": DEADLINE})
@@ -65,7 +91,7 @@ async def journeys(url: str, count: int, hidden: bool, seed: int = 0) -> dict[st
     }  # fmt: skip
 
 
-async def events(url: str, count: int, batch: int = 1000, connections: int = 2) -> dict[str, Any]:
+async def events(url: str, crowd: Crowd, count: int, batch: int = 1000, connections: int = 2) -> dict[str, Any]:
     """So many events in batches, acknowledged, while one client keeps asking; events a second."""
     over = asyncio.Event()
     answers: list[float] = []
@@ -74,7 +100,7 @@ async def events(url: str, count: int, batch: int = 1000, connections: int = 2) 
         async with httpx.AsyncClient(base_url=url, timeout=30) as client:
             while not over.is_set():
                 started = time.perf_counter()
-                response = await client.post("/v1/recommend", json={"user_id": f"u{random.randrange(2000):05}"})
+                response = await client.post("/v1/recommend", json={"user_id": random.choice(crowd.users)})
                 response.raise_for_status()
                 answers.append(1000 * (time.perf_counter() - started))
                 await asyncio.sleep(0.02)
@@ -82,7 +108,7 @@ async def events(url: str, count: int, batch: int = 1000, connections: int = 2) 
     def body(number: int) -> bytes:
         draw = random.Random(number)
         made = [
-            {"user_id": f"u{draw.randrange(2000):05}", "item_id": f"i{draw.randrange(600):05}", "event": "click"}
+            {"user_id": draw.choice(crowd.users), "item_id": draw.choice(crowd.items), "event": "click"}
             for _ in range(batch)
         ]
         return json.dumps({"events": made, "key": f"load {number}"}).encode()
@@ -119,6 +145,7 @@ def main() -> None:
     parser.add_argument("--log", default="")
     parser.add_argument("--hidden", action="store_true", help="the recipe hides what was clicked: check that, too")
     given = parser.parse_args()
+    crowd = Crowd.of(given.bundle)
     with tempfile.TemporaryDirectory() as folder:
         command = Command(
             given.bundle, given.log or f"sqlite:{folder}/events.log", "--patience", "30", workers=given.workers
@@ -127,9 +154,9 @@ def main() -> None:
         try:
             made: dict[str, Any] = {"workers": given.workers}
             if given.journeys:
-                made |= asyncio.run(journeys(command.url, given.journeys, given.hidden))
+                made |= asyncio.run(journeys(command.url, crowd, given.journeys, given.hidden))
             if given.events:
-                made |= {"load": asyncio.run(events(command.url, given.events))}
+                made |= {"load": asyncio.run(events(command.url, crowd, given.events))}
         finally:
             command.stop()
         print(json.dumps(made, indent=1))

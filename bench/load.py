@@ -2,10 +2,12 @@
 whether a connection was free or not; so a service that stalls is charged for everybody who would have come meanwhile (no coordinated
 omission). It runs on the same cores as the service.
 
-    python bench/load.py BUNDLE [--workers 2] [--seconds 60] [--faults] [--events] [--minutes 10] [--json]
+    python bench/load.py BUNDLE [--workers 2] [--seconds 60] [--faults] [--events] [--minutes 10] [--log FOLDER] [--json]
 
 Prints the saturation (requests answered per second by as many connections as it takes), and at half of it the median and the 99th percentile, the
 growth of memory, the same with a hung and with a raising source, and how many events per second are acknowledged as durable while serving.
+The log goes with the run, unless it is given a folder; then `shortlist parity BUNDLE --log sqlite:FOLDER/events.log` says whether what was
+answered under load is what replay gives.
 Example: shortlist fit recipes/globo_next.toml --data globo:PATH --out BUNDLE --set pipeline.pool=500, and each source's quota 500.
 """
 
@@ -277,10 +279,10 @@ def resident(service: Command) -> float:
 
 
 @contextmanager
-def served(bundle: Path, count: int, options: list[str]) -> Iterator[Command]:
-    """A service with a log of its own in a folder that goes."""
+def served(bundle: Path, count: int, options: list[str], kept: Path | None = None) -> Iterator[Command]:
+    """A service with a log of its own in a folder that goes. kept: one that stays."""
     with tempfile.TemporaryDirectory(prefix="load.") as folder:
-        service = Command(bundle, f"sqlite:{Path(folder) / 'events.log'}", *options, workers=count)
+        service = Command(bundle, f"sqlite:{(kept or Path(folder)) / 'events.log'}", *options, workers=count)
         service.start(120)
         try:
             yield service
@@ -312,7 +314,9 @@ def measured(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     deadline = bundle.recipe.serve.deadline_ms
     told: dict[str, Any] = {"workers": options.workers, "pool": bundle.recipe.pipeline.pool, "deadline_ms": deadline}
     say: Callable[[str], None] = (lambda text: None) if options.json else partial(print, flush=True)
-    with served(path, options.workers, options.serve) as service:
+    if options.log is not None:
+        options.log.mkdir(parents=True)  # a new one: events of an earlier run would be others
+    with served(path, options.workers, options.serve, options.log) as service:
         client = Client(service.port)
 
         async def run() -> None:
@@ -385,6 +389,7 @@ def main() -> None:
     parser.add_argument("--events", action="store_true")
     parser.add_argument("--event-rate", type=float, default=12_000, help="events per second")
     parser.add_argument("--minutes", type=int, default=0, help="so long at half of the saturation, for memory")
+    parser.add_argument("--log", type=Path, help="a new folder for the log of the run without faults, which stays")
     parser.add_argument("--serve", nargs="*", default=[], help="options for `shortlist serve`")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
