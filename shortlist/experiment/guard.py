@@ -11,7 +11,7 @@ from shortlist.core import rows
 from shortlist.core.batch import Array, Batch
 from shortlist.core.contracts import Frame
 from shortlist.metric.impressions import group_auc
-from shortlist.metric.interval import paired
+from shortlist.metric.interval import entry, paired
 from shortlist.pipeline.config import Recipe
 from shortlist.pipeline.pipeline import Pipeline
 
@@ -22,7 +22,8 @@ RATE = "baseline:item_rate"
 @dataclass(frozen=True)
 class Guard:
     """verdict: "ranker", or "source:NAME" (of given impressions also "baseline:item_rate") when that did at least as well;
-    validation: the metric (NDCG@10, or GAUC) of each; difference: mean, low, high of ranker minus the best other."""
+    validation: the metric (NDCG@10, or GAUC) of each; difference: mean, low, high of ranker minus the best other, NaN for ends that
+    a single user cannot tell."""
 
     verdict: str
     validation: dict[str, float]
@@ -33,14 +34,13 @@ class Guard:
 
     def json(self) -> dict[str, Any]:
         """As `funnel.json` holds it."""
-        value, low, high = self.difference
         return {
             "verdict": self.verdict,
             "mode": self.mode,
             "metric": self.metric,
             "validation": self.validation,
             "best_source": self.best,
-            "difference": {"value": value, "low": low, "high": high},
+            "difference": entry(*self.difference),
         }
 
 
@@ -66,10 +66,9 @@ def judge(pipeline: Pipeline, valid: Frame, recipe: Recipe, notes: list[str]) ->
             f"On the validation window the ranker ({values['pipeline'].mean():.4f} NDCG@{K}) does not beat {best} "
             f"({values[best].mean():.4f}): {done}."
         )
-    elif float(low) <= 0:
+    elif not float(low) > 0:
         notes.append(
-            f"On the validation window the ranker's lead over {best} is within noise: {gain:+.4f} NDCG@{K} "
-            f"[95% {float(low):+.4f}, {float(high):+.4f}]."
+            f"On the validation window the ranker's lead over {best} is within noise: {gain:+.4f} NDCG@{K} {_ends(low, high)}."
         )
     means = {name: float(value.mean()) for name, value in values.items()}
     return Guard(verdict, means, mode, best, (gain, float(low), float(high)))
@@ -104,13 +103,18 @@ def judge_given(
             f"On the validation window the ranker (GAUC {means['pipeline']:.4f}) does not beat {best} ({means[best]:.4f}) within "
             "users: it knows who clicks, not what (guard = warn)."
         )
-    elif float(low) <= 0:
+    elif not float(low) > 0:
         notes.append(
             f"On the validation window the ranker's lead over {best} within users is within noise: {gain:+.4f} GAUC "
-            f"[95% {float(low):+.4f}, {float(high):+.4f}]."
+            f"{_ends(low, high)}."
         )
     verdict = "ranker" if gain > 0 else best
     return Guard(verdict, means, recipe.pipeline.guard, best, (gain, float(low), float(high)), "gauc")
+
+
+def _ends(low: Array, high: Array) -> str:
+    known = np.isfinite(low) and np.isfinite(high)
+    return f"[95% {float(low):+.4f}, {float(high):+.4f}]" if known else "(fewer than two users: no interval)"
 
 
 def ndcg(ordered: Batch, k: int) -> Array:

@@ -284,6 +284,15 @@ def test_tiny_data_are_no_crash(name: str, which: str, tmp_path: Path) -> None:
         assert loaded(target, "metrics.json")["requests"] > 0
 
 
+def test_one_user_tells_figures_but_no_interval(tmp_path: Path) -> None:
+    """Of the guard's comparison, too: what is not known is null."""
+    backtest(generic(), from_frames(events_of(1, 100, 500)), tmp_path / "run")
+    guard = loaded(tmp_path / "run", "funnel.json")["guard"]
+    assert guard["difference"]["value"] is not None
+    assert guard["difference"]["low"] is guard["difference"]["high"] is None
+    assert loaded(tmp_path / "run", "metrics.json")["systems"]["pipeline"]["ndcg@10"]["low"] is None
+
+
 def test_one_kind_of_event_is_enough(tmp_path: Path) -> None:
     """Named or not, a single kind is the positive one."""
     events = events_of(30, 20, 600)
