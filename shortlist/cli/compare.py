@@ -12,7 +12,13 @@ from shortlist.experiment.compare import compare, table
 
 def run(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Folders that `shortlist backtest` wrote.")],
-    metric: Annotated[str, typer.Option("--metric", help="The figure to compare, as in metrics.json.")] = "ndcg@10",
+    metric: Annotated[
+        str,
+        typer.Option(
+            "--metric",
+            help="The figure to compare, as in metrics.json; what the first run is judged by when empty (GAUC where impressions were given, else NDCG).",
+        ),
+    ] = "",
     system: Annotated[
         str, typer.Option("--system", help="Which system of each run: pipeline, or source:NAME.")
     ] = "pipeline",

@@ -18,10 +18,9 @@ from shortlist.metric import interval
 KEY = ["window", "user_id", "time"]
 
 
-def compare(
-    runs: Sequence[Path], metric: str = "ndcg@10", system: str = "pipeline", *, seed: int = 0
-) -> dict[str, Any]:
-    """Each run's figure and every paired difference, later run minus earlier, over the requests that all runs share.
+def compare(runs: Sequence[Path], metric: str = "", system: str = "pipeline", *, seed: int = 0) -> dict[str, Any]:
+    """Each run's figure and every paired difference, later run minus earlier, over the requests that all runs share. metric: "" = what the
+    first run is judged by: gauc where impressions were given, else NDCG.
 
     Requests are joined on (window, user_id, time); those that not all runs have are counted and left out. Intervals draw whole
     users. Returns `{"metric", "system", "data", "requests", "left_out": {run: n}, "systems": {run: F}, "paired":
@@ -32,6 +31,7 @@ def compare(
         raise DataError(f"compare needs at least two runs, not {len(runs)}")
     names = _names(runs)
     data = _same_data(runs)
+    metric = metric or _main(runs[0], system)
     tables = [_requests(run, f"{system}/{metric}") for run in runs]
     joined = _join(tables, names)
     values = np.stack([joined[f"value_{i}"].cast(pl.Float64).to_numpy() for i in range(len(runs))], axis=1)
@@ -103,11 +103,26 @@ def _same_data(runs: Sequence[Path]) -> Any:
     return prints[0]
 
 
-def _requests(run: Path, column: str) -> pl.DataFrame:
-    """Key columns, slice, targets and `value` of one run. `again` numbers requests that are equal in every key column."""
+def _table(run: Path) -> Path:
     path = run / "requests.parquet"
     if not path.is_file():
         raise DataError(f"{run}: no requests.parquet, so its requests cannot be paired; run `shortlist backtest` again")
+    return path
+
+
+def _main(run: Path, system: str) -> str:
+    """The main metric of what a run holds of a system; that of the pipeline where it does not have it."""
+    columns = [name.rpartition("/") for name in pl.read_parquet_schema(_table(run))]
+    for owner in (system, "pipeline"):
+        names = [metric for name, _, metric in columns if name == owner]
+        if names:
+            return runfiles.main_of(names)
+    return "ndcg@10"
+
+
+def _requests(run: Path, column: str) -> pl.DataFrame:
+    """Key columns, slice, targets and `value` of one run. `again` numbers requests that are equal in every key column."""
+    path = _table(run)
     frame = pl.read_parquet(path)
     missing = [name for name in (*KEY, "slice", "targets") if name not in frame.columns]
     if missing:

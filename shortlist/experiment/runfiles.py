@@ -1,6 +1,7 @@
 """Reading a run folder: the files that a backtest left, or one clear line about what is not there."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,15 @@ def figures(system: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def main_metric(systems: dict[str, Any]) -> str:
-    """What the run is judged by: gauc where impressions were given, else ndcg@10, another NDCG, auc, or whatever comes first."""
+    """What the run is judged by: see `main_of`. ConfigError where no system has a figure."""
     names = list(dict.fromkeys(name for system in systems.values() for name in figures(system)))
     if not names:
         raise ConfigError(f"no metric in any of the systems {choices(systems)}")
+    return main_of(names)
+
+
+def main_of(names: Sequence[str]) -> str:
+    """Of some metrics the main one: gauc where impressions were given, else ndcg@10, another NDCG, auc, or whatever comes first."""
     for wanted in ("gauc", "ndcg@10", *(name for name in names if name.startswith("ndcg")), "auc"):
         if wanted in names:
             return wanted

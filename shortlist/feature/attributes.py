@@ -71,7 +71,7 @@ class Block:
             values = np.stack([column.values for column in columns.values() if column.kind == kind], axis=1)
             self.parts.append((kind == "moment", own, values))
         made = [label for _, own, _ in self.parts for label in own]
-        self.order = [made.index(label) for label in self.labels]
+        self.order = [made.index(label) for label in self.labels] if made != self.labels else []
 
     def read(self, batch: Batch, codes: Array) -> Columns:
         """The columns of a batch's candidates, whose codes these are, or those of its requests; moments as ages."""
@@ -83,7 +83,7 @@ class Block:
             else:
                 _taken(values, codes, batch.offsets, self.of_items, rows)
             made.extend(rows)
-        return dict(zip(self.labels, [made[i] for i in self.order], strict=True))
+        return dict(zip(self.labels, [made[i] for i in self.order] if self.order else made, strict=True))
 
 
 @njit(cache=True, nogil=True)

@@ -73,11 +73,10 @@ class Conditional(Feature):
         columns: Columns = {}
         item, everything = (state.values(name, batch) for name in self._base)
         for both, alone, names, lifts in self._made:
-            share, lift = np.empty_like(item), np.empty_like(item)
+            made = np.empty((2 * len(names), batch.m), dtype=np.float32)
+            share, lift = made[: len(names)], made[len(names) :]
             _shares(state.values(both, batch), state.values(alone, batch), item, everything, self.prior, share, lift)
-            columns.update(zip(names, share, strict=True))
-            if self.lift:
-                columns.update(zip(lifts, lift, strict=True))
+            columns.update(zip([*names, *lifts], made, strict=True) if self.lift else zip(names, share, strict=True))
         return columns
 
     def origin(self, column: str) -> str:

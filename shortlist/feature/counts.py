@@ -65,18 +65,19 @@ class Counts(Feature):
     def compute(self, batch: Batch, state: State) -> Columns:
         """float32 columns of length m."""
         columns: Columns = {}
-        whole = {name: state.values(name, batch) for name in self._whole} if self.share else {}
+        whole = [state.values(name, batch) for name in self._whole] if self.share else []
         for i, (aggregate, names, trends, shares) in enumerate(self._made):
             values = state.values(aggregate, batch)
             columns.update(zip(names, values, strict=True))
-            if self.trend and len(names) > 1:
-                made = np.empty((len(trends), batch.m), dtype=np.float32)
-                _trends(values, made)
-                columns.update(zip(trends, made, strict=True))
-            if self.share:
-                made = np.empty_like(values)
-                _shares(values, whole[self._whole[i % len(self._whole)]], made)
-                columns.update(zip(shares, made, strict=True))
+            trending, sharing = self.trend and len(names) > 1, self.share
+            if trending or sharing:
+                made = np.empty((trending * len(trends) + sharing * len(shares), batch.m), dtype=np.float32)
+                begin = trending * len(trends)
+                if trending:
+                    _trends(values, made[:begin])
+                if sharing:
+                    _shares(values, whole[i % len(whole)], made[begin:])
+                columns.update(zip([*trends[:begin], *shares[: len(made) - begin]], made, strict=True))
         return columns
 
     def origin(self, column: str) -> str:

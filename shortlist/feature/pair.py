@@ -95,17 +95,21 @@ def _same(
     """Into the first rows of `out`: the history's length and idle time; per candidate how often its item is in it, seconds and events
     since the last time."""
     for i in range(len(owners) - 1):
-        first, last = past[i], past[i + 1]
-        idle = np.float32(max(time[i] - past_times[last - 1], 0)) if last > first else np.float32(np.nan)
-        for row in range(owners[i], owners[i + 1]):
-            newest, count = -1, 0
-            for j in range(first, last):  # histories are short: a scan beats a table of the catalogue's size
-                if past_items[j] == items[row]:
-                    count += 1
-                    newest = j
-            out[0, row], out[1, row], out[2, row] = last - first, idle, count
-            out[3, row] = max(time[i] - past_times[newest], 0) if newest >= 0 else np.nan
-            out[4, row] = last - newest if newest >= 0 else np.nan
+        begin, end, first, last = owners[i], owners[i + 1], past[i], past[i + 1]
+        own, counts, since, steps = items[begin:end], out[2, begin:end], out[3, begin:end], out[4, begin:end]
+        out[0, begin:end] = last - first
+        out[1, begin:end] = max(time[i] - past_times[last - 1], 0) if last > first else np.nan
+        counts[:], steps[:] = np.float32(0.0), np.float32(0.0)
+        for j in range(first, last):  # event by event: many candidates are compared with it in one step
+            item, place = past_items[j], np.float32(j + 1 - first)
+            for row in range(len(own)):
+                same = own[row] == item
+                counts[row] += np.float32(1.0) if same else np.float32(0.0)
+                steps[row] = place if same else steps[row]
+        for row in range(len(own)):
+            newest = np.int64(steps[row])  # its place in the history, from 1 on; 0 = none
+            since[row] = max(time[i] - past_times[first + newest - 1], 0) if newest > 0 else np.nan
+            steps[row] = last - first - newest + 1 if newest > 0 else np.nan
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -289,31 +290,46 @@ class Pipeline:
     ) -> Batch:
         """The batch with every feature family's columns. reads_state: only of the families that do (a replay asks them request by
         request), or then of those that say they do not (which may be asked for many moments at once)."""
-        timed = _timer(trace)
         columns: Columns = {}
         complete = True
+        seconds = trace.seconds if trace is not None else {}
         for name, part in self.features.items():
             if reads_state is not None and getattr(part, "reads_state", True) != reads_state:
                 continue
-            with timed(f"feature.{name}"):
-                made = run(f"feature.{name}", partial(part.compute, batch, state))
-                if made is None:
-                    complete, made = False, self._missing(name, batch.m)
-                elif name not in self._shapes:
-                    self._shapes[name] = {column: values.dtype for column, values in made.items()}
-                if not (made.keys().isdisjoint(columns) and made.keys().isdisjoint(batch.cand)):
-                    column = next(column for column in made if column in columns or column in batch.cand)
-                    raise ConfigError(
-                        f"feature {name!r}: the column {column!r} exists already; drop the feature or give it other options"
-                    )
-                columns.update(made)
+            place, start = f"feature.{name}", perf_counter()
+            made = run(place, partial(part.compute, batch, state))
+            if made is None:
+                complete, made = False, self._missing(name, batch.m)
+            elif name not in self._shapes:
+                self._shapes[name] = {column: values.dtype for column, values in made.items()}
+            before = len(columns)
+            columns.update(made)
+            if len(columns) < before + len(made):
+                raise self._twice(batch, reads_state)
+            seconds[place] = seconds.get(place, 0.0) + perf_counter() - start
         if not complete:  # of a part that never worked, nobody knows the types: numbers, then
             known = {*columns, *batch.cand}
             columns |= {name: _absent(np.float32, batch.m) for name in self.columns if name not in known}
         made_batch = batch.with_columns(columns)
+        if len(made_batch.cand) < len(batch.cand) + len(columns):
+            raise self._twice(batch, reads_state)
         if complete and not self.columns and reads_state is not True:
             self.columns = tuple(name for name in made_batch.cand if name not in NO_FEATURE)
         return made_batch
+
+    def _twice(self, batch: Batch, reads_state: bool | None) -> ConfigError:
+        """Which feature's column was there before."""
+        known = set(batch.cand)
+        for name, part in self.features.items():
+            if reads_state is None or getattr(part, "reads_state", True) == reads_state:
+                own = self._shapes.get(name, {})
+                for column in own:
+                    if column in known:
+                        return ConfigError(
+                            f"feature {name!r}: the column {column!r} exists already; drop the feature or give it other options"
+                        )
+                known |= own.keys()
+        raise AssertionError("no column is there twice")
 
     def _missing(self, name: str, m: int) -> Columns:
         """A feature's columns without its values."""

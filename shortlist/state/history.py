@@ -84,6 +84,21 @@ class Ring:
         self.users, self.pool, self.outgrown = arrays["users"], arrays["pool"], arrays["outgrown"]
 
 
+def longest(first: int, second: int) -> int:
+    """The longer of two numbers of newest events, of which 0 is all."""
+    return max(first, second) if first and second else 0
+
+
+def newest(history: History, last: int) -> History:
+    """The newest `last` events of a history of one user."""
+    count = len(history.items)
+    if count <= last:
+        return history
+    start = count - last
+    offsets = np.array([0, last], dtype=np.int64)
+    return History(offsets, history.items[start:], history.times[start:], history.kinds[start:], history.values[start:])
+
+
 @njit(cache=True, nogil=True)
 def _given_back(pool: Array, outgrown: Array, start: int, room: int, size: int) -> None:
     """A block is free. What it held is overwritten: nobody's events stay behind where no history shows them."""

@@ -83,8 +83,8 @@ class Codes:
 class Hashed:
     """Sparse int64 keys (tuples of codes), `limit` of them at most. When a new key finds the table full, the sixteenth part
     that was longest without an event goes, and is counted in `evicted`. Which goes depends on the log alone, not on how it was
-    cut into pieces. 12 bytes a place in a table at most seven tenths full, and 8 a slot; both grow by a quarter: 26 to 32 bytes a
-    key."""
+    cut into pieces. 12 bytes a place in a table at most seven tenths full, and 8 a slot; both grow by an eighth, up to what `limit`
+    keys need: 25 to 29 bytes a key."""
 
     def __init__(self, limit: int = KEYS) -> None:
         self.limit = limit
@@ -112,7 +112,7 @@ class Hashed:
             self._free = self._free[:left]
             if done == len(keys) or room == self.limit:
                 return slots[:done], done
-            self._rehash(len(self._keys) + len(self._keys) // 4)
+            self._rehash(min(len(self._keys) + len(self._keys) // 8, -(-self.limit * 10 // 7)))
 
     def find(self, keys: Array) -> Array:
         """Slots of keys; -1 for a missing or unknown one."""
@@ -129,7 +129,7 @@ class Hashed:
     def find_pairs(self, first: Array, second: Array, size: int) -> Array:
         """(size,) slots of the packed pairs of two columns, one of which may be a single code."""
         slots = np.empty(size, dtype=np.int64)
-        _find_pairs(self._keys, self._places, first, second, slots)
+        find_pairs(self._keys, self._places, first, second, slots)
         return slots
 
     @property
@@ -274,7 +274,8 @@ def _find(table: Array, places: Array, keys: Array, out: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _find_pairs(table: Array, places: Array, first: Array, second: Array, out: Array) -> None:
+def find_pairs(table: Array, places: Array, first: Array, second: Array, out: Array) -> None:
+    """Slots of the packed pairs of two columns of codes, one of which may be a single code, into `out`."""
     capacity, left, right = len(table), len(first) > 1, len(second) > 1
     for i in range(len(out)):
         out[i] = _near(

@@ -1,4 +1,4 @@
-"""What folds share: arrays with one entry per slot, that grow by doubling, and a name made of their parameters."""
+"""What folds share: arrays with one entry per slot, that grow with their number, and a name made of their parameters."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SMALLEST = 1024  # first capacity
 
 
 def longer(array: Array, size: int, fill: float = 0) -> Array:
-    """The array with room for `size` rows, new ones holding `fill`; itself where it has that. It grows by a quarter from a fixed
-    start, so the capacity follows from the size alone, not from how the log was cut into pieces; an array is copied four times
-    on its way, and an eighth of it is room, where doubling would leave a third."""
+    """The array with room for `size` rows, new ones holding `fill`; itself where it has that. It grows by an eighth from a fixed
+    start, so the capacity follows from the size alone, not from how the log was cut into pieces; an array is copied eight times
+    on its way, and a sixteenth of it is room, where doubling would leave a third."""
     capacity = len(array)
     if capacity >= size:
         return array
     while capacity < size:
-        capacity += max(capacity // 4, 1)
+        capacity += max(capacity // 8, 1)
     grown = np.full((capacity, *array.shape[1:]), fill, dtype=array.dtype)
     grown[: len(array)] = array
     return grown
@@ -116,7 +116,8 @@ class Slotted:
 @dataclass
 class Filled(Slotted):
     """A fold whose definition of reading is `fill`: a kernel that writes every cell of `out`, worked out as float64 and
-    rounded once if `out` is narrower. `read` is the same, handed out."""
+    rounded once if `out` is narrower. `read` is the same, handed out. Many also have an `entry`, the same as compiled code may call it:
+    a function and the names of the fields that it is told of (see `compiled`)."""
 
     def fill(self, slots: Array, times: Array, now: int, out: Array) -> None:
         """Readings at times (r,) or (1,) into `out` (readings, r); slot -1: never met."""

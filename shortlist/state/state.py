@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -18,10 +18,11 @@ from shortlist.core.contracts import Fold, History
 from shortlist.core.errors import BundleError, ConfigError, DataError, choices
 from shortlist.data.catalogue import Catalogue
 from shortlist.state.form import Form
-from shortlist.state.history import EVERY, Ring
+from shortlist.state.history import EVERY, Ring, longest, newest
 from shortlist.state.keys import KEYS, Codes, Hashed
+from shortlist.state.reading import Pass, Reader
 from shortlist.state.slotted import longer
-from shortlist.state.view import View, spread
+from shortlist.state.view import View
 
 NEVER = -(2**62)
 BLOCK = 1 << 15  # events per pass: the columns of a block stay in cache while every fold reads them
@@ -51,21 +52,19 @@ class Kept:
         return found
 
 
-class Reader(NamedTuple):
-    """How an aggregate is read, worked out once: into (size, r) of any float type."""
-
-    fill: Callable[[Array, Array, int, Array], None]
-    size: int
-    form: Form
-    table: Codes | Hashed
-
-
-class Within(NamedTuple):
+@dataclass
+class Within:
     """An aggregate whose readings are some of those of another one."""
 
     fold: Fold
     whole: str
     rows: list[int]
+
+    def __post_init__(self) -> None:
+        step = self.rows[1] - self.rows[0] if len(self.rows) > 1 else 1
+        run = range(self.rows[0], self.rows[-1] + 1, max(step, 1))
+        # In even steps they need no copy.
+        self.taken: list[int] | slice = slice(run.start, run.stop, run.step) if self.rows == list(run) else self.rows
 
 
 class State:
@@ -93,6 +92,8 @@ class State:
         self._slots: dict[tuple[str, ...], Codes | Hashed] = {}
         self._plan: dict[tuple[str, ...], dict[tuple[str, ...], list[Fold]]] = {}  # by key columns, then event kinds
         self._readers: dict[str, Reader] = {}
+        self._pass = Pass()
+        self._longest: dict[tuple[str, ...], int] = {}  # the most events of a history that are asked for, by kinds
         self._ring = Ring(history)
         self._history_events = tuple(history_events)
         catalogue.kind_codes(self._history_events, "history_events")
@@ -121,12 +122,7 @@ class State:
             limit = min(self._bounds.get(fold.by, self._keys), self._keys)
             self._slots[fold.by] = Hashed(limit) if len(fold.by) > 1 else Codes()
         self._plan.setdefault(fold.by, {}).setdefault(fold.kinds, []).append(fold)
-        self._readers[fold.name] = Reader(
-            _filling(fold),
-            len(fold.readings()),
-            self._forms[fold.by],
-            self._slots[fold.by],
-        )
+        self._readers[fold.name] = Reader.of(fold, self._forms[fold.by], self._slots[fold.by])
 
     def apply(self, events: Columns) -> None:
         """Fold events in, in the order given, which becomes log order. Columns as in `Log`; codes may be new, times may be
@@ -249,24 +245,18 @@ class State:
     def _values(self, aggregate: str, batch: Batch, view: View) -> Array:
         part = self._within.get(aggregate)
         if part is not None:
-            taken = view.read[aggregate] = self.values(part.whole, batch)[part.rows]
+            taken = view.read[aggregate] = self.values(part.whole, batch)[part.taken]
             return taken
         reader = self._readers.get(aggregate) or self._readers[self.fold(aggregate).name]
-        form = reader.form
-        slots, runs, time = view.found.get(form.number) or view.slots(batch, form, reader.table)
-        out: Array
-        if runs is None:
-            out = np.empty((reader.size, len(slots)), dtype=np.float32)
-            reader.fill(slots, time, self.now, out)
-        else:
-            every = np.empty((reader.size, len(slots)))
-            reader.fill(slots, time, self.now, every)
-            out = np.empty((reader.size, len(runs) - 1), dtype=np.float32)
-            _averaged(every, runs, out)
-        if not form.of_item:
-            out = spread(out, batch)
-        view.read[aggregate] = out
-        return out
+        if view.n != 1:
+            out = view.read[aggregate] = reader.read(view, batch, self.now)
+            return out
+        if not view.read:
+            self._pass.read(view, batch, self.now)
+        if aggregate not in view.read:
+            view.read[aggregate] = reader.read(view, batch, self.now)
+            self._pass.add(aggregate, reader)
+        return view.read[aggregate]
 
     def slots(self) -> dict[tuple[str, ...], Codes | Hashed]:
         """The table of slots of every key."""
@@ -289,7 +279,12 @@ class State:
         found = view.past.get((kinds, last))
         if found is None:
             wanted = self._table_of(kinds) if kinds else EVERY
-            found = view.past[kinds, last] = self._ring.read(batch.user, last, wanted)
+            # One request: what anybody asks for is the end of the longest that somebody asks for.
+            most = self._longest[kinds] = longest(last, self._longest.get(kinds, last)) if view.n == 1 else last
+            whole = view.past.get((kinds, most))
+            if whole is None:
+                whole = view.past[kinds, most] = self._ring.read(batch.user, most, wanted)
+            found = view.past[kinds, last] = whole if most == last else newest(whole, last)
         return found
 
     def read(self, aggregate: str, keys: Array, time: Array) -> Array:
@@ -447,35 +442,6 @@ def _whole(fold: Fold, among: Mapping[str, Fold]) -> tuple[Fold, list[int] | Non
             if rows is not None and size > (len(best.readings()), place.get(best.name, -len(place))):
                 best, found = other, rows
     return best, found
-
-
-def _filling(fold: Fold) -> Callable[[Array, Array, int, Array], None]:
-    """A fold's `fill`, unless it has none or a class above the one that has it wrote `read` anew."""
-    for cls in type(fold).__mro__:
-        if "fill" in vars(cls):
-            fill: Callable[[Array, Array, int, Array], None] = fold.fill  # type: ignore[attr-defined]
-            return fill
-        if "read" in vars(cls):
-            break
-    return partial(_copied, fold)
-
-
-def _copied(fold: Fold, slots: Array, times: Array, now: int, out: Array) -> None:
-    """What a fold without `fill` reads, into `out`."""
-    out[:] = fold.read(slots, times, now)
-
-
-@njit(cache=True, nogil=True)
-def _averaged(read: Array, offsets: Array, out: Array) -> None:
-    """Means of runs of columns, without NaN, into `out`; NaN for a run that has nothing else."""
-    for j in range(len(read)):
-        for i in range(len(offsets) - 1):
-            total, count = 0.0, 0
-            for entry in range(offsets[i], offsets[i + 1]):
-                if not np.isnan(read[j, entry]):
-                    total += read[j, entry]
-                    count += 1
-            out[j, i] = total / count if count > 0 else np.nan
 
 
 def _union(groups: Mapping[tuple[str, ...], list[Fold]]) -> tuple[str, ...]:

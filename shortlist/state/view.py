@@ -36,6 +36,9 @@ class View:
     def slots(self, batch: Batch, form: Form, table: Codes | Hashed) -> tuple[Array, Array | None, Array]:
         """Slots of candidate rows (of requests where nothing depends on the item), with lists: of all entries, and the offsets
         of each row's run; and the times at which to read them, (r,) or (1,)."""
+        known = self.found.get(form.number)
+        if known is not None:
+            return known
         if self.n == 1 and form.is_pair and isinstance(table, Hashed):
             found: tuple[Array, Array | None, Array] = self._pairs(batch, form, table), None, self.time
         elif form.single is not None and (form.of_item or self.n == 1):
@@ -106,13 +109,14 @@ def spread(rows: Array, batch: Batch) -> Array:
         repeated: Array = rows[:, batch.owner]
         return repeated
     out = np.empty((len(rows), batch.m), dtype=np.float32)
-    _repeat(rows, out)
+    repeat(rows, out)
     return out
 
 
 # On the request path: numpy takes three times as long for so little.
 @njit(cache=True, nogil=True)
-def _repeat(rows: Array, out: Array) -> None:
+def repeat(rows: Array, out: Array) -> None:
+    """(k, 1) into every column of (k, m)."""
     for j in range(len(rows)):
         out[j, :] = rows[j, 0]
 

@@ -76,6 +76,16 @@ def test_equal_keys_are_paired_in_order(tmp_path: Path) -> None:
     assert got["paired"]["b - a"] == {"value": 0.0, "low": 0.0, "high": 0.0}
 
 
+def test_the_first_runs_main_figure_is_compared(tmp_path: Path) -> None:
+    """GAUC where impressions were given, else NDCG, at whatever cut-off there is."""
+    given = frame(1).with_columns(pl.col("pipeline/ndcg@10").alias("pipeline/gauc"))
+    five = frame(1).rename({"pipeline/ndcg@10": "pipeline/ndcg@5"})
+    for name, one, expected in (("shown", given, "gauc"), ("found", frame(1), "ndcg@10"), ("five", five, "ndcg@5")):
+        runs = [save(tmp_path / name / side, one) for side in "ab"]
+        assert compare(runs)["metric"] == expected
+        assert compare(runs, "mrr@10")["metric"] == "mrr@10"
+
+
 def test_other_systems_and_more_runs(tmp_path: Path) -> None:
     runs = [save(tmp_path / name / "run", frame(i)) for i, name in enumerate("xyz")]
     got = compare(runs, system="source:ease")

@@ -357,7 +357,7 @@ def test_growing_keeps_what_was(kind: Any) -> None:
     fold.grow(5)
     for field in fold.__dataclass_fields__.values():
         if "slots" in field.metadata:
-            assert len(getattr(fold, field.name)) == 1280  # a quarter more
+            assert len(getattr(fold, field.name)) == 1152  # an eighth more
 
 
 def test_memory_is_told() -> None:

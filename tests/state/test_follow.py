@@ -112,6 +112,21 @@ def test_the_definition_by_hand() -> None:
     assert one(3, 1) == one(1, 3) == [0.0, 0.0, 0.0]
 
 
+def test_what_an_item_outgrows_is_the_next_ones() -> None:
+    """Items become known one after the other: the pool is hardly longer than the rings, and no two rings share an entry."""
+    count, room = 200, 64
+    log = events(
+        [0] * (2 * 40 * count), [item for a in range(count) for item in (a, 1000 + a) * 40], list(range(2 * 40 * count))
+    )
+    fold = fed(Follow(room=room, last=1), log)
+    blocks = sorted((int(start), int(length)) for start, length, _ in fold.rings if length)
+    assert len(blocks) == 2 * count
+    for (start, length), (following, _) in itertools.pairwise(blocks):
+        assert start + length <= following
+    assert sum(length for _, length in blocks) == 2 * count * room
+    assert fold.about[1] < 1.05 * 2 * count * room
+
+
 @pytest.mark.parametrize("room", [1, 6, 64])
 def test_a_batch_is_its_requests(room: int) -> None:
     """Bit for bit, in any order, and whatever was asked before; anchors and candidates that no event has named are no error."""

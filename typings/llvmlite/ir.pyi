@@ -1,4 +1,4 @@
-# What index/dot.py and data/tile.py use to write vector code.
+# What index/dot.py and data/tile.py use to write vector code, and state/compiled.py to call by address.
 from collections.abc import Sequence
 from typing import Any
 

@@ -5,3 +5,6 @@ int32: Any
 intp: Any
 void: Any
 float32: Any
+int64: Any
+float64: Any
+CPointer: Any

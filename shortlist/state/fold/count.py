@@ -7,6 +7,7 @@ from numba import njit
 
 from shortlist.core.batch import Array, Columns
 from shortlist.core.component import param
+from shortlist.state.compiled import Entry, block, numbers, vector, wider
 from shortlist.state.slotted import Filled, slots
 
 
@@ -24,6 +25,22 @@ class Count(Filled):
     def fill(self, slots: Array, times: Array, now: int, out: Array) -> None:
         """(1, r) counts; 0 for a key never met."""
         counted(self.sums, slots, out)
+
+    def entry(self) -> tuple[Entry, tuple[str, ...]]:
+        """See `compiled`."""
+        return _entry, ("sums",)
+
+
+def _entry(about: int, slots: int, size: int, time: int, now: int, out: int, wide: int) -> None:
+    if wide:
+        _entered(about, slots, size, time, now, wider(out, 1, size))
+    else:
+        _entered(about, slots, size, time, now, block(out, 1, size))
+
+
+@njit(cache=True, nogil=True)
+def _entered(about: int, slots: int, size: int, time: int, now: int, out: Array) -> None:
+    counted(vector(about, 0), numbers(slots, size), out)
 
 
 @njit(cache=True, nogil=True)

@@ -11,6 +11,7 @@ from numba import njit
 
 from shortlist.core.batch import Array, Columns
 from shortlist.core.component import fitted, param
+from shortlist.state.compiled import Entry, block, floats, numbers, vector, wider
 from shortlist.state.forward import lives_of, origin_of, rows_within, scale, weights
 from shortlist.state.slotted import Filled, slots
 
@@ -53,6 +54,10 @@ class Decay(Filled):
         """(h, r) decayed counts at times (r,) or (1,); 0 for a key never met."""
         _read(self.sums, self.origin, slots, times, now, self.lives, out)
 
+    def entry(self) -> tuple[Entry, tuple[str, ...]]:
+        """See `compiled`."""
+        return _entry, ("sums", "origin", "lives")
+
     def scan(self, size: int, time: int, now: int, row: int = 0) -> Array:
         """(size,) float32 decayed counts of slots 0 to size - 1 at one moment, by one of the half-lives: what `read` gives, without a
         look-up per slot."""
@@ -88,8 +93,36 @@ def _update(sums: Array, origin: Array, slots: Array, times: Array, values: Arra
                 sums[slot, j] += weight[j] * values[i]
 
 
+def _entry(about: int, slots: int, size: int, time: int, now: int, out: int, wide: int) -> None:
+    if wide:
+        _entered(about, slots, size, time, now, wider(out, len(vector(about, 2)), size))
+    else:
+        _entered(about, slots, size, time, now, block(out, len(vector(about, 2)), size))
+
+
+@njit(cache=True, nogil=True)
+def _entered(about: int, slots: int, size: int, time: int, now: int, out: Array) -> None:
+    where, when = numbers(slots, size), numbers(time, 1)
+    _read(floats(about, 0), vector(about, 1), where, when, now, vector(about, 2), out)
+
+
 @njit(cache=True, nogil=True)
 def _read(sums: Array, origin: Array, slots: Array, times: Array, now: int, lives: Array, out: Array) -> None:
+    if len(times) == 1 and not np.isnan(origin[0]):
+        factors, size = np.empty(len(lives)), np.uint64(len(sums))
+        for j in range(len(lives)):
+            factors[j] = scale(origin, lives, j, max(times[0], now))
+        if np.isfinite(
+            factors
+        ).all():  # then no sum of 0 needs a look: which slots are empty or unknown is not to be foretold
+            for i in range(len(slots)):
+                place = np.uint64(slots[i])  # -1 becomes a number that no table is as long as
+                known = place < size
+                place = place if known else np.uint64(0)
+                for j in range(len(lives)):
+                    made = sums[place, np.uint64(j)] * factors[j]
+                    out[j, i] = made if known else 0.0
+            return
     last_time, scales = np.int64(-(2**62)), np.zeros(len(lives))
     one = len(times) == 1
     for i in range(len(slots)):

@@ -33,8 +33,8 @@ class Follow(Filled):
     latest event folded in. See `weights` and `neighbours`. As a fold it reads how many events the key has had. An evicted key loses
     its memory; the rings, which belong to items, stay.
 
-    Memory besides the slots': 24 bytes an item, and 8 an entry in blocks that grow four-fold up to `room`: at most
-    8 * 4 / 3 * room an item, less for most. Times are kept as seconds since the first event, at most 68 years off."""
+    Memory besides the slots': 24 bytes an item, and 8 an entry in blocks that grow four-fold up to `room`; what an item outgrows goes to the
+    next that needs as much. Times are kept as seconds since the first event, at most 68 years off."""
 
     by: tuple[str, ...] = param(("user",), "whose events follow each other: user, mostly")
     event: tuple[str, ...] = param((), "event kinds to fold")
@@ -47,12 +47,15 @@ class Follow(Filled):
     rings: Array = fitted("(items, 3) int64: where the item's block begins in the pool, its length, entries ever made")
     pool: Array = fitted("(entries, 2) int32: item and seconds since the origin")
     about: Array = fitted("(2,) int64: the origin, the time of the first event; how much of the pool is given out")
+    # Per size of block (4, 16, 64 ...). Each holds the next one's beginning as its first item.
+    outgrown: Array = fitted("(16,) int64: where an outgrown block of each size begins, -1 = none")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.rings = np.zeros((SMALLEST, 3), dtype=np.int64)
         self.pool = np.zeros((SMALLEST, 2), dtype=np.int32)
         self.about = np.array([UNSET, 0], dtype=np.int64)
+        self.outgrown = np.full(16, -1, dtype=np.int64)
         if seconds(self.within) > FAR:
             raise ConfigError(f"follow: within {self.within!r} is longer than 68 years")
 
@@ -76,8 +79,8 @@ class Follow(Filled):
         done, within = 0, seconds(self.within)
         while True:
             done = _update(
-                self.seen, self.memory, self.rings, self.pool, self.about, slots, items, events["time"], done, self.room, within,
-                self.both,
+                self.seen, self.memory, self.rings, self.pool, self.about, self.outgrown, slots, items, events["time"], done,
+                self.room, within, self.both,
             )  # fmt: skip
             if done == len(slots):
                 return
@@ -133,16 +136,28 @@ def _scratch(size: int) -> Array:
 
 
 @njit(cache=True, nogil=True)
-def _push(rings: Array, pool: Array, about: Array, item: int, other: int, when: int, room: int) -> None:
+def _push(
+    rings: Array, pool: Array, about: Array, outgrown: Array, item: int, other: int, when: int, room: int
+) -> None:
     """Put an entry into the ring of an item. The pool has the room that the ring may need."""
     ring = rings[item]
     if ring[2] == ring[1] and ring[1] < room:  # the block is full, and may still grow
-        want = min(max(ring[1] * 4, FIRST), room)
+        want, size = min(FIRST, room), 0
+        while want <= ring[1]:
+            want, size = min(want * 4, room), size + 1
+        start = outgrown[size]
+        if start >= 0:
+            outgrown[size] = pool[start, 0]
+        else:
+            start = about[1]
+            about[1] += want
         for j in range(ring[1]):
-            pool[about[1] + j, 0] = pool[ring[0] + j, 0]
-            pool[about[1] + j, 1] = pool[ring[0] + j, 1]
-        ring[0], ring[1] = about[1], want
-        about[1] += want
+            pool[start + j, 0] = pool[ring[0] + j, 0]
+            pool[start + j, 1] = pool[ring[0] + j, 1]
+        if ring[1] > 0:
+            pool[ring[0], 0] = outgrown[size - 1]
+            outgrown[size - 1] = ring[0]
+        ring[0], ring[1] = start, want
     place = ring[0] + ring[2] % ring[1]
     pool[place, 0], pool[place, 1] = other, when
     ring[2] += 1
@@ -150,8 +165,8 @@ def _push(rings: Array, pool: Array, about: Array, item: int, other: int, when: 
 
 @njit(cache=True, nogil=True)
 def _update(
-    seen: Array, memory: Array, rings: Array, pool: Array, about: Array, slots: Array, items: Array, times: Array, first: int,
-    room: int, within: float, both: bool,
+    seen: Array, memory: Array, rings: Array, pool: Array, about: Array, outgrown: Array, slots: Array, items: Array, times: Array,
+    first: int, room: int, within: float, both: bool,
 ) -> int:  # fmt: skip
     """Events from `first` on: how far it came before the pool had to grow."""
     last = memory.shape[1] // 2
@@ -178,9 +193,9 @@ def _update(
                     break
                 if other == item or abs(when - row[2 * j + 1]) > within:
                     continue
-                _push(rings, pool, about, other, item, when, room)
+                _push(rings, pool, about, outgrown, other, item, when, room)
                 if both:
-                    _push(rings, pool, about, item, other, when, room)
+                    _push(rings, pool, about, outgrown, item, other, when, room)
         for j in range(place, 0, -1):
             row[2 * j], row[2 * j + 1] = row[2 * j - 2], row[2 * j - 1]
         row[0], row[1] = item, when

@@ -7,6 +7,7 @@ from numba import njit
 
 from shortlist.core.batch import Array, Columns
 from shortlist.core.component import fitted, param
+from shortlist.state.compiled import Entry, block, floats, numbers, vector, wider
 from shortlist.state.forward import lives_of, origin_of, scale, weights
 from shortlist.state.slotted import Filled, slots
 
@@ -44,6 +45,23 @@ class Mean(Filled):
     def fill(self, slots: Array, times: Array, now: int, out: Array) -> None:
         """(3, r) mean, std and count at times (r,) or (1,)."""
         _read(self.sums, self.origin, slots, times, now, self.lives, out)
+
+    def entry(self) -> tuple[Entry, tuple[str, ...]]:
+        """See `compiled`."""
+        return _entry, ("sums", "origin", "lives")
+
+
+def _entry(about: int, slots: int, size: int, time: int, now: int, out: int, wide: int) -> None:
+    if wide:
+        _entered(about, slots, size, time, now, wider(out, 3, size))
+    else:
+        _entered(about, slots, size, time, now, block(out, 3, size))
+
+
+@njit(cache=True, nogil=True)
+def _entered(about: int, slots: int, size: int, time: int, now: int, out: Array) -> None:
+    where, when = numbers(slots, size), numbers(time, 1)
+    _read(floats(about, 0), vector(about, 1), where, when, now, vector(about, 2), out)
 
 
 @njit(cache=True, nogil=True)

@@ -11,6 +11,7 @@ from shortlist.core.batch import Array, Columns
 from shortlist.core.component import fitted, param
 from shortlist.core.errors import ConfigError
 from shortlist.core.units import seconds
+from shortlist.state.compiled import Entry, block, floats, numbers, vector, wider
 from shortlist.state.forward import lives_of, origin_of, rows_within, scale, weights
 from shortlist.state.slotted import Filled, slots
 
@@ -66,6 +67,7 @@ class Rate(Filled):
         self.totals = np.zeros(2 * len(self.lives))
         self.origin = origin_of(self.lives)
         self.sides = np.zeros(128, dtype=np.uint8)
+        self.numbers = np.array([self.prior, self.when, self.wait])
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -100,6 +102,10 @@ class Rate(Filled):
     def fill(self, slots: Array, times: Array, now: int, out: Array) -> None:
         """(h, r) rates at times (r,) or (1,); the base for a key never met."""
         _read(self.sums, self.totals, self.origin, slots, times, now, self.lives, self.prior, self.when, self.wait, out)
+
+    def entry(self) -> tuple[Entry, tuple[str, ...]]:
+        """See `compiled`."""
+        return _entry, ("sums", "totals", "origin", "lives", "numbers")
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -163,6 +169,21 @@ def _place(row: Array, moment: float, when: int, wait: float) -> int:
     return 2
 
 
+def _entry(about: int, slots: int, size: int, time: int, now: int, out: int, wide: int) -> None:
+    if wide:
+        _entered(about, slots, size, time, now, wider(out, len(vector(about, 3)), size))
+    else:
+        _entered(about, slots, size, time, now, block(out, len(vector(about, 3)), size))
+
+
+@njit(cache=True, nogil=True)
+def _entered(about: int, slots: int, size: int, time: int, now: int, out: Array) -> None:
+    where, when, told = numbers(slots, size), numbers(time, 1), vector(about, 4)
+    _read(
+        floats(about, 0), vector(about, 1), vector(about, 2), where, when, now, vector(about, 3), told[0], int(told[1]), told[2], out,
+    )  # fmt: skip
+
+
 # Division as the hardware does it: the check for a zero that cannot be, a denominator without a prior is looked at beforehand,
 # would cost as much as the division.
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -176,7 +197,26 @@ def _read(
             base[j] = totals[2 * j] / totals[2 * j + 1]
         own[j] = prior * base[j]
     last_time, moment = np.int64(-(2**62)), 0.0
-    one, stride, nothing = len(times) == 1, 4 if when else 2, np.isnan(origin[0])
+    stride, held, nothing = 4 if when else 2, sums.shape[1] - 1, np.isnan(origin[0])
+    if len(times) == 1 and prior > 0.0 and not nothing:
+        # Half-life by half-life: the memory answers many keys at once, and the processor takes several in a step.
+        time = max(times[0], now)
+        moment = _moment(time, when, wait) if when else 0.0
+        for j in range(len(lives)):
+            factor, mean, rest, row = scale(origin, lives, j, time), base[j], own[j], out[j]
+            first = np.uint64(j * stride)
+            for i in range(len(slots)):
+                slot = slots[i]
+                known = (slot >= 0) & (slot < len(sums))
+                place = np.uint64(slot if known else 0)
+                above, below = sums[place, first], sums[place, first + np.uint64(1)]
+                if when and _over(sums[place, held], moment, when, wait):
+                    above += sums[place, first + np.uint64(2)]
+                    below += sums[place, first + np.uint64(3)]
+                made = (above * factor + rest) / (below * factor + prior)
+                row[i] = made if known else mean
+        return
+    one = len(times) == 1
     for i in range(len(slots)):
         slot = slots[i]
         if slot < 0 or slot >= len(sums) or nothing:
@@ -190,7 +230,7 @@ def _read(
                 moment = _moment(time, when, wait)
             for j in range(len(lives)):
                 scales[j] = scale(origin, lives, j, time)
-        free = when != AT_ONCE and _over(sums[slot, sums.shape[1] - 1], moment, when, wait)
+        free = when != AT_ONCE and _over(sums[slot, held], moment, when, wait)
         for j in range(len(lives)):
             above, below = sums[slot, j * stride], sums[slot, j * stride + 1]
             if free:

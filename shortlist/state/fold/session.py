@@ -8,6 +8,7 @@ from numba import njit
 from shortlist.core.batch import Array, Columns
 from shortlist.core.component import param
 from shortlist.core.units import seconds
+from shortlist.state.compiled import Entry, block, numbers, vector, whole, wider
 from shortlist.state.slotted import Filled, slots
 
 
@@ -28,6 +29,7 @@ class Session(Filled):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.quiet = seconds(self.gap)
+        self.numbers = np.array([self.quiet])
 
     def readings(self) -> tuple[str, ...]:
         """See the definition."""
@@ -44,6 +46,22 @@ class Session(Filled):
     def fill(self, slots: Array, times: Array, now: int, out: Array) -> None:
         """(5, r) at times (r,) or (1,)."""
         _read(self.runs, slots, times, now, self.quiet, out)
+
+    def entry(self) -> tuple[Entry, tuple[str, ...]]:
+        """See `compiled`."""
+        return _entry, ("runs", "numbers")
+
+
+def _entry(about: int, slots: int, size: int, time: int, now: int, out: int, wide: int) -> None:
+    if wide:
+        _entered(about, slots, size, time, now, wider(out, 5, size))
+    else:
+        _entered(about, slots, size, time, now, block(out, 5, size))
+
+
+@njit(cache=True, nogil=True)
+def _entered(about: int, slots: int, size: int, time: int, now: int, out: Array) -> None:
+    _read(whole(about, 0), numbers(slots, size), numbers(time, 1), now, vector(about, 1)[0], out)
 
 
 @njit(cache=True, nogil=True)
