@@ -1,14 +1,18 @@
 """Traces: what every stage did for the newest answers of a worker, in a file of fixed size that all workers of the machine can read.
 
-A ring in shared memory: writing is a copy of some kilobytes, nothing waits for the disk, and what falls out is gone. Its file outlives the
-process, so an answer can be explained after a restart, too."""
+A ring in a file: writing is a copy of some kilobytes into the system's cache, nothing waits for the disk, and what falls out is gone. The file
+outlives the process, so an answer can be explained after a restart, too. It is written, not mapped: a store into a mapped page for which a full
+disk has no room ends the process (SIGBUS), and a write is only an error."""
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import re
+import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,7 @@ SLOTS = 4096  # answers that can be found
 ROOM = 64_000_000  # bytes of traces
 FILES = 32  # files of earlier workers that are kept
 SLOT = np.dtype([("serial", np.int64), ("offset", np.int64), ("length", np.int64), ("user", "S32")])
+BLANK = np.array((-1, 0, 0, b""), dtype=SLOT).tobytes()
 ID = re.compile(r"^([0-9a-f]{12})-([0-9]{1,15})$")
 
 
@@ -75,8 +80,8 @@ class Traces:
         folder.mkdir(parents=True, exist_ok=True)
         for old in sorted(folder.glob("*.ring"), key=lambda path: path.stat().st_mtime, reverse=True)[FILES:]:
             old.unlink(missing_ok=True)
-        self._map = _mapped(folder / f"{prefix}.ring", slots, room)
-        self._table = np.frombuffer(self._map, dtype=SLOT, count=slots)
+        self._file = _made(folder / f"{prefix}.ring", slots, room)
+        weakref.finalize(self, os.close, self._file)
         self._next = self._serial = 0
         self._encoder = msgspec.msgpack.Encoder()
 
@@ -86,7 +91,7 @@ class Traces:
         return f"{self.prefix}-{self._serial}"
 
     def keep(self, made: Kept, user: str) -> None:
-        """Write a trace. user: a hash of the user's id, by which an erasure finds it."""
+        """Write a trace. user: a hash of the user's id, by which an erasure finds it. What a full disk has no room for is not kept."""
         body = self._encoder.encode(made)
         match = ID.match(made.request_id)
         if match is None or len(body) > self.room:
@@ -94,11 +99,12 @@ class Traces:
         if self._next + len(body) > self.room:
             self._next = 0
         serial = int(match[2])
-        slot = serial % self.slots
-        self._table[slot] = (-1, 0, 0, b"")
-        start = self.slots * SLOT.itemsize + self._next
-        self._map[start : start + len(body)] = body
-        self._table[slot] = (serial, self._next, len(body), user.encode())
+        slot = serial % self.slots * SLOT.itemsize
+        about = np.array((serial, self._next, len(body), user.encode()), dtype=SLOT).tobytes()
+        with suppress(OSError):
+            os.pwrite(self._file, BLANK, slot)
+            if os.pwrite(self._file, body, self.slots * SLOT.itemsize + self._next) == len(body):
+                os.pwrite(self._file, about, slot)
         self._next += len(body)
 
     def add(
@@ -152,7 +158,7 @@ def forget(folder: Path, hashes: set[str], slots: int = SLOTS) -> int:
                     start = slots * SLOT.itemsize + int(slot["offset"])
                     held[start : start + int(slot["length"])] = bytes(int(slot["length"]))
                     place = number * SLOT.itemsize
-                    held[place : place + SLOT.itemsize] = np.array((-1, 0, 0, b""), dtype=SLOT).tobytes()
+                    held[place : place + SLOT.itemsize] = BLANK
                     count += 1
     return count
 
@@ -166,11 +172,15 @@ def _writable(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
 
 
-def _mapped(path: Path, slots: int, room: int) -> mmap.mmap:
-    size = slots * SLOT.itemsize + room
-    with path.open("w+b") as file:
-        os.ftruncate(file.fileno(), size)  # sparse: what is not written takes no room on the disk
-        made = mmap.mmap(file.fileno(), size)
-    table = np.full(slots, np.array((-1, 0, 0, b""), dtype=SLOT))
-    made[: slots * SLOT.itemsize] = table.tobytes()
-    return made
+def _made(path: Path, slots: int, room: int) -> int:
+    """A new ring; its descriptor. OSError where the disk has no room for its table; what is not written after that takes none."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        os.ftruncate(file, slots * SLOT.itemsize + room)
+        if os.pwrite(file, BLANK * slots, 0) < slots * SLOT.itemsize:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    except OSError:
+        os.close(file)
+        path.unlink(missing_ok=True)
+        raise
+    return file

@@ -27,14 +27,14 @@ def save(state: State, root: Path, keep: int = 2, position: int | None = None) -
     time. BundleError when the disk refuses: the snapshots that were there stay."""
     position = state.count if position is None else position
     folder = root / f"at-{position:015d}"
+    for left in root.glob(".at-*"):  # first: on a full disk it is the room that is wanted
+        shutil.rmtree(left, ignore_errors=True)
     with whole_folder(folder, MARKER) as made:
         state.catalogue.save(made / "catalogue")
         state.snapshot(made / "state")
         (made / MARKER).write_text(f"{position}\n")
     for old in listed(root)[keep:]:
         shutil.rmtree(old, ignore_errors=True)
-    for left in root.glob(".at-*"):
-        shutil.rmtree(left, ignore_errors=True)
     return folder
 
 

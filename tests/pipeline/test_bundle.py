@@ -8,7 +8,6 @@ import json
 import os
 import pickletools
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from shortlist.experiment.fit import Fitted, fit
 from shortlist.pipeline import bundle as module
 from shortlist.pipeline.bundle import MANIFEST, Bundle
 from shortlist.pipeline.trace import Trace
+from tests.disk import disk
 from tests.parity.worlds import DAY, recipe, same_batches, shop
 
 NOW = START + 8 * DAY
@@ -308,22 +308,8 @@ def test_a_full_disk_leaves_nothing_half_written(
 @pytest.fixture
 def tiny(tmp_path: Path) -> Any:
     """A disk of 256 kB, where one can be mounted."""
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    done = (
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if shutil.which("mount")
-        else None
-    )
-    if done is None or done.returncode:
-        pytest.skip("a full disk was not tried for real: no tmpfs can be mounted here (needs root)")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with disk(tmp_path / "tiny", "256k") as folder:
+        yield folder
 
 
 def test_a_disk_that_is_really_full(fitted: Fitted, tiny: Path) -> None:
