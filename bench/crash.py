@@ -1,8 +1,8 @@
-"""Is anything lost, doubled or different when the service is killed? `python bench/crash.py [--times 50] [--log sqlite|redis]`.
+"""Is anything lost, doubled or different when the service is killed? `python bench/crash.py --bundle BUNDLE [--times 50] [--log sqlite|redis]`.
 
-Clients send batches of events under keys, ask for answers, put and delete items; at a random moment everything (or one worker) is killed
-with -9 and started again, and each client sends again what was not acknowledged. Then: every acknowledged event is in the log, none
-is twice, and the state of every worker is, bit for bit, that of a replay of the log from the bundle."""
+Clients send batches of events under keys, ask for answers, put and delete items; at a random moment everything (or one worker, or with `--log
+redis` a Redis of our own, or that and everything) is killed with -9 and started again, and each client sends again what was not acknowledged. Then:
+every acknowledged event is in the log, none is twice, and the state of every worker is, bit for bit, that of a replay of the log from the bundle."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from typing import Any
 
 import httpx
 
-from bench.served import Command
+from bench.served import Command, Redis
 from shortlist.serve import entry
-from shortlist.serve.engine import PIECE, Engine
-from shortlist.serve.erase import Hasher, erased, forget
+from shortlist.serve.engine import Engine
 from shortlist.serve.eventlog.codec import decode
 from shortlist.serve.eventlog.contract import EventLog
 from shortlist.serve.eventlog.open import open_log
+from shortlist.serve.fold import PIECE
 from shortlist.state.snapshot import digest
 
 WRITERS, READERS = 3, 2
@@ -123,8 +123,8 @@ class Clients:
                 time.sleep(0.02)
 
 
-def verify(bundle: Path, address: str, told: Told) -> dict[str, Any]:
-    """AssertionError unless everything acknowledged is in the log where it was said to be, and nothing is there twice."""
+def verify(address: str, told: Told) -> dict[str, int]:
+    """Figures of the log. AssertionError unless everything acknowledged is in it where it was said to be, and nothing is there twice."""
     log = open_log(address)
     try:
         events: Counter[str] = Counter()
@@ -138,7 +138,8 @@ def verify(bundle: Path, address: str, told: Told) -> dict[str, Any]:
         for key, (position, batch) in told.acknowledged.items():
             assert position in at, f"batch {key}, acknowledged at {position}, is not in the log"
             assert at[position].item_id == [event["item_id"] for event in batch], f"batch {key} is not at {position}"
-        return {"entries": log.last(), "events": sum(events.values())}
+        sent = sum(len(batch) for _, batch in told.acknowledged.values())
+        return {"entries": log.last(), "events": sum(events.values()), "acknowledged": sent}
     finally:
         log.close()
 
@@ -155,8 +156,7 @@ def replayed(bundle: Path, address: str, upto: int) -> str:
     """The digest of a state that was folded from the bundle to a log position, by nobody who ever died."""
     log, engine = open_log(address), Engine.load(bundle, verify=False)
     try:
-        engine.hasher = Hasher(log)
-        forget(engine.state, erased(log)[0], engine.hasher)
+        engine.begin(log, 0)
         position = 0
         while position < upto:
             found = [each for each in log.read(position, PIECE) if each.position <= upto]
@@ -177,54 +177,72 @@ def standings(url: str, workers: int) -> dict[int, set[str]]:
 
 
 def crash(
-    bundle: Path, address: str, times: int, workers: int = 2, seconds: float = 1.5, seed: int = 0, say: Any = print,
+    bundle: Path, log: str, folder: Path, times: int, workers: int = 2, seconds: float = 1.5, seed: int = 0, say: Any = print,
     options: tuple[str, ...] = ("--snapshot", "0.5"),
 ) -> dict[str, Any]:  # fmt: skip
-    """Kill the service so many times under load, and verify after each. The figures; AssertionError for what should not be."""
-    draw, told = random.Random(seed), Told()
-    command = Command(bundle, address, *options, workers=workers)
-    command.start()
-    restarts, snapshots = [], 0
-    for number in range(times):
-        clients = Clients(command.url, told, seed * 1000 + number)
-        clients.start()
-        time.sleep(draw.uniform(0.2, seconds))
-        if number == 1:  # a later restart shall have a snapshot to begin with, however slow the machine
-            until = time.monotonic() + 90
-            while not _snapshots(address) and time.monotonic() < until:
-                time.sleep(0.1)
-        alone = number % 3 == 2
-        if alone:  # one worker, or the keeper: the others go on, and another takes its place
-            os.kill(draw.choice(command.children()), signal.SIGKILL)
-            time.sleep(1)
-        else:
+    """Kill the service so many times under load, and verify after each. log: sqlite, or redis: a server of our own, which is killed, too; folder:
+    for its files and the snapshots. The figures; AssertionError for what should not be."""
+    draw, told, place = random.Random(seed), Told(), folder / "place"
+    redis = Redis(folder) if log == "redis" else None
+    address = redis.address if redis is not None else f"sqlite:{folder / 'events.log'}"
+    command = Command(bundle, address, "--folder", str(place), *options, workers=workers)
+    kills: Counter[str] = Counter()
+    restarts, states = [], 0
+    try:
+        command.start()
+        for number in range(times):
+            clients = Clients(command.url, told, seed * 1000 + number)
+            clients.start()
+            time.sleep(draw.uniform(0.2, seconds))
+            if number == 1:  # a later restart shall have a snapshot to begin with, however slow the machine
+                until = time.monotonic() + 90
+                while not _snapshots(place) and time.monotonic() < until:
+                    time.sleep(0.1)
+            victim = ("all", "all", "one process")[number % 3]
+            if redis is not None:
+                victim = ("all", "redis", "one process", "redis and all")[number % 4]
+            kills[victim] += 1
+            if "redis" in victim and redis is not None:
+                redis.kill()
+                time.sleep(draw.uniform(0, 1))  # some requests meet nobody
+            if "all" in victim:
+                command.kill()
+            if victim == "one process":  # a worker or the keeper: the others go on, and another takes its place
+                os.kill(draw.choice(command.children()), signal.SIGKILL)
+                time.sleep(1)
+            if "redis" in victim and redis is not None:
+                redis.start()
+            if "all" in victim:
+                started = time.monotonic()
+                command.start()
+                restarts.append(time.monotonic() - started)
+            time.sleep(0.3)
+            clients.stop()
+            assert not told.wrong, told.wrong[:5]
+            figures = verify(address, told)
+            _quiet(command, workers)
+            for position, digests in standings(command.url, workers).items():
+                assert digests == {replayed(bundle, address, position)}, (
+                    f"round {number}: a state differs from its replay"
+                )
+                states += 1
+            say(f"round {number}: {victim} killed; {len(told.acknowledged)} batches acknowledged, {figures}")
+        assert command.stop() == 0
+    finally:
+        if command.process is not None and command.process.poll() is None:
             command.kill()
-            started = time.monotonic()
-            command.start()
-            restarts.append(time.monotonic() - started)
-        time.sleep(0.3)
-        clients.stop()
-        assert not told.wrong, told.wrong[:5]
-        figures = verify(bundle, address, told)
-        _quiet(command, workers)
-        found = standings(command.url, workers)
-        for position, digests in found.items():
-            assert digests == {replayed(bundle, address, position)}, f"round {number}: a state differs from its replay"
-        snapshots = _snapshots(address)
-        say(
-            f"round {number}: {'one process' if alone else 'all'} killed; {len(told.acknowledged)} batches acknowledged, {figures}"
-        )
-    assert command.stop() == 0
+        if redis is not None:
+            redis.kill()
     return {
-        "times": times, "workers": workers, "batches": len(told.acknowledged), "sent again": told.retried, "answers": told.answers,
-        "restart s (median)": round(sorted(restarts)[len(restarts) // 2], 1) if restarts else None, "snapshots kept": snapshots,
-        "lost": 0, "doubled": 0, "states that differ": 0, **figures,
+        "log": log, "kills": dict(kills), "workers": workers, "batches": len(told.acknowledged), "sent again": told.retried,
+        "answers": told.answers, "restart s (median)": round(sorted(restarts)[len(restarts) // 2], 1) if restarts else None,
+        "snapshots kept": _snapshots(place), **figures, "lost": 0, "twice": 0, "states compared": states, "states that differ": 0,
     }  # fmt: skip
 
 
-def _snapshots(address: str) -> int:
-    """How many snapshots stand beside a log in a file."""
-    return len(list(Path(f"{address.partition(':')[2]}.d").glob("*/at-*")))
+def _snapshots(place: Path) -> int:
+    """How many snapshots stand in a service's folder."""
+    return len(list(place.glob("*/at-*")))
 
 
 def _quiet(command: Command, workers: int) -> None:
@@ -246,11 +264,10 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--times", type=int, default=50)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--log", default="")
+    parser.add_argument("--log", choices=("sqlite", "redis"), default="sqlite")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        address = given.log or f"sqlite:{folder}/events.log"
-        print(json.dumps(crash(given.bundle, address, given.times, given.workers), indent=1))
+        print(json.dumps(crash(given.bundle, given.log, Path(folder), given.times, given.workers), indent=1))
 
 
 if __name__ == "__main__":

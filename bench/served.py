@@ -1,4 +1,4 @@
-"""`shortlist serve` as a process, for benchmarks and for tests that kill it."""
+"""`shortlist serve` and Redis as processes, for benchmarks and for tests that kill them."""
 
 from __future__ import annotations
 
@@ -80,6 +80,41 @@ class Command:
         """All that it said has been heard."""
         if self._listener is not None:
             self._listener.join(10)
+
+
+class Redis:
+    """A server of our own on a free port, with its files in a folder, as durable as a service asks for."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder, self.options, self.port = folder, options, free()
+        self.start()
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        self.process = subprocess.Popen(
+            [
+                "redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "",
+                "--appendonly", "yes", "--appendfsync", "always", "--logfile", "", *self.options,
+            ],
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        for _ in range(200):
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.05)
+        raise AssertionError("redis-server does not start")
+
+    def kill(self) -> None:
+        """End it as a power cut would, as far as a process can know."""
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def address(self) -> str:
+        """Of a log in it."""
+        return f"redis://127.0.0.1:{self.port}/0?name=test"
 
 
 def free() -> int:

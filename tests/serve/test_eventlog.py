@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -14,49 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.served import Redis
 from shortlist.core.errors import ConfigError
 from shortlist.serve.eventlog.contract import Entry, EventLog, LogError, Stored
 from shortlist.serve.eventlog.open import folder_of, open_log
 from shortlist.serve.eventlog.sqlite import SqliteLog
 from shortlist.serve.eventlog.writer import Writer
-
-
-class Redis:
-    """A server of our own on a free port, with its files in a folder."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.folder, self.options = folder, options
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.start()
-
-    def start(self) -> None:
-        """Start, and wait until it answers."""
-        self.process = subprocess.Popen(
-            [
-                "redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "",
-                "--appendonly", "yes", "--appendfsync", "always", "--logfile", "", *self.options,
-            ],
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        for _ in range(100):
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise AssertionError("redis-server does not start")
-
-    def kill(self) -> None:
-        """End it as a power cut would, as far as a process can know."""
-        self.process.kill()
-        self.process.wait()
-
-    @property
-    def address(self) -> str:
-        """Of a log in it."""
-        return f"redis://127.0.0.1:{self.port}/0?name=test"
 
 
 @pytest.fixture

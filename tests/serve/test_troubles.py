@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from bench.crash import replayed
+from bench.served import Redis
 from shortlist.serve.eventlog.sqlite import SqliteLog
 from tests.serve.live import opened, serving
-from tests.serve.test_eventlog import Redis, redis
+from tests.serve.test_eventlog import redis
 
 __all__ = ["redis"]
 
