@@ -1,4 +1,4 @@
-"""Public data sets: fetch and unpack."""
+"""Data sets: fetch a public one, or make one of a service's log."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,14 +8,14 @@ import typer
 from shortlist.cli.options import Json
 from shortlist.cli.output import as_json, say
 from shortlist.cli.progress import Watch
+from shortlist.core.errors import ConfigError
+from shortlist.core.files import refuse_others
 from shortlist.data import get as getting
+from shortlist.data.dataset import tables
+from shortlist.serve import export as exporting
+from shortlist.serve.eventlog.open import open_log
 
 app = typer.Typer()
-
-
-@app.callback()
-def data() -> None:
-    """Keeps `get` a command of its own while it is the only one."""
 
 
 @app.command()
@@ -31,3 +31,38 @@ def get(
         as_json({"name": name, "folder": folder, "found": found})
     else:
         say(f"{folder}: {name} is there; next: shortlist check {name}:{folder}")
+
+
+@app.command()
+def export(
+    log: Annotated[str, typer.Option("--log", help="The log of a service: sqlite:PATH or redis://...")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+    data: Annotated[
+        str,
+        typer.Option("--data", help="The data that the service began with (a folder, or NAME:PATH): they come first."),
+    ] = "",
+    impression: Annotated[
+        str, typer.Option("--impression", help="The event kind of what was shown; '' = leave it out.")
+    ] = "impression",
+    json: Json = False,
+) -> None:
+    """Make a data set of a service's log: events, what was shown, items and users as they have become. The service may run meanwhile."""
+    if log.startswith("sqlite:") and not Path(log.partition(":")[2]).expanduser().exists():
+        raise ConfigError(f"--log {log}: no such log")
+    refuse_others(out, exporting.ABOUT)
+    base = tables(data) if data else None
+    held = open_log(log)
+    try:
+        made = exporting.export(held, out, base, impression)
+    finally:
+        held.close()
+    if json:
+        as_json({"out": out, **vars(made)})
+        return
+    for why, count in made.left_out.items():
+        say(f"left out: {count:,} {why}")
+    say(
+        f"{out}: {made.events:,} events and {made.impressions:,} impressions of the log, up to position {made.position}"
+    )
+    say(f"next: shortlist fit RECIPE --data {out} --out BUNDLE")
+    say(f"then: shortlist serve BUNDLE --log LOG --after {made.position}")

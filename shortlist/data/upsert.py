@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,17 +16,33 @@ from shortlist.data.schema import MILLISECONDS
 LONGEST = 1000  # entries of a list
 
 
-def checked(table: Table, row: Mapping[str, Any], place: str, dates: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The attributes of a row, without its id, each as its column keeps it. dates: moments that may be given although the table has no
-    such column yet. DataError for a column that is not there, or a value that does not fit."""
+def checked(tables: Sequence[Table], row: Mapping[str, Any], place: str, dates: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The attributes of a row, without its id, each as its column keeps it. tables: of one kind of thing, of several bundles: a column must be in one
+    of them, and its value must fit there; where they keep it in different ways it stays as it was given (`fitting` makes of it what each can
+    hold). dates: moments that may be given although no table has such a column yet. DataError for a column that is not there, or a value
+    that does not fit."""
     made: dict[str, Any] = {}
     for name, value in row.items():
-        column = table.columns.get(name)
-        if column is None and name not in dates:
-            raise DataError(f"{place}: unknown column {name!r}; columns: {choices([*table.columns, *dates])}")
-        kind = "moment" if column is None else column.kind
-        made[name] = None if value is None else _fitting(kind, column, value, f"{place}: {name}")
+        columns = [table.columns[name] for table in tables if name in table.columns]
+        if not columns and name not in dates:
+            known = dict.fromkeys(column for table in tables for column in table.columns)
+            raise DataError(f"{place}: unknown column {name!r}; columns: {choices([*known, *dates])}")
+        made[name] = None if value is None else _held(columns or [None], value, f"{place}: {name}")
     return made
+
+
+def _held(columns: Sequence[Column | None], value: Any, place: str) -> Any:
+    """A value as the columns that can hold it keep it, or as it is where they differ. DataError, the first column's, where none can."""
+    forms, problem = [], None
+    for column in columns:
+        try:
+            forms.append(_fitting("moment" if column is None else column.kind, column, value, place))
+        except DataError as error:
+            problem = problem or error
+    if not forms and problem is not None:
+        raise problem
+    same = all(type(form) is type(forms[0]) and form == forms[0] for form in forms)
+    return forms[0] if same else value
 
 
 def fitting(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,7 +50,7 @@ def fitting(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name, value in row.items():
         try:
-            made |= checked(table, {name: value}, "", (name,))
+            made |= checked([table], {name: value}, "", (name,))
         except DataError:
             continue
     return made

@@ -171,7 +171,7 @@ class Pipeline:
             place = f"source.{name}"
             with timed(place):
                 found = run(place, partial(search, source, batch, state, self.quotas[name], segment, mask))
-                hits.append(found if found is not None else _nothing(batch.n))
+                hits.append(found if found is not None else nothing(batch.n))
             if trace is not None and found is not None and hasattr(source, "plan"):
                 trace.plans[name] = source.plan(most(self.quotas[name]), mask)
         with timed("merge"):
@@ -183,12 +183,7 @@ class Pipeline:
             else:
                 pool = self._merged(batch, hits, len(state.catalogue.items), segment, trace)
         with timed("filters"):
-            dropped = self._dropped(pool, state, ban, run)
-            kept = pool if dropped is None else pool.keep(dropped < 0)
-        if trace is not None:
-            trace.pool = pool
-            trace.dropped = np.full(pool.m, -1, dtype=np.int64) if dropped is None else dropped
-        return kept
+            return self.sieve(pool, state, ban, run, trace)
 
     def _merged(
         self, batch: Batch, hits: list[Hits], size: int, segment: Array | None, trace: Trace | None
@@ -275,9 +270,14 @@ class Pipeline:
             keep &= part.keep(batch, state)
         return keep
 
-    def sieve(self, batch: Batch, state: State, ban: Mask | None = None, run: Run = plainly) -> Batch:
+    def sieve(
+        self, batch: Batch, state: State, ban: Mask | None = None, run: Run = plainly, trace: Trace | None = None
+    ) -> Batch:
         """The rows that no filter drops, and that the requests allow, in their order."""
         dropped = self._dropped(batch, state, ban, run)
+        if trace is not None:
+            trace.pool = batch
+            trace.dropped = np.full(batch.m, -1, dtype=np.int64) if dropped is None else dropped
         return batch if dropped is None else batch.keep(dropped < 0)
 
     def add_features(
@@ -425,8 +425,33 @@ class Pipeline:
             trace.ranked, trace.answer = ranked, answer
         return answer
 
+    def reorder(
+        self,
+        batch: Batch,
+        state: State,
+        items: Array,
+        k: int,
+        trace: Trace | None = None,
+        ban: Mask | None = None,
+        run: Run = plainly,
+        light: bool = False,
+    ) -> Batch:
+        """Given items, (n, m) distinct codes, in the order of the ranker; at most k. What a filter drops is not in it; rules do not apply. ban,
+        light: see `recommend`."""
+        if self.given:
+            batch = Batch(batch.req, np.arange(batch.n + 1) * items.shape[1], {"item": items.reshape(-1)})
+        pool = self.retrieve(batch, state, trace, ban, run, items)
+        rankers = {} if light or self.fallback else self.rankers
+        if rankers:
+            pool = self.add_features(pool, state, trace, run=run)
+        ranked = self._ranked(pool, rankers, trace, False, run)
+        answer = ranked.take(np.flatnonzero(rows.run_place(ranked.offsets) < k))
+        if trace is not None:
+            trace.ranked, trace.answer = ranked, answer
+        return answer
 
-def _nothing(n: int) -> Hits:
+
+def nothing(n: int) -> Hits:
     """What a source that is left out found."""
     return Hits(np.zeros((n, 0), dtype=np.int32), np.zeros((n, 0), dtype=np.float32))
 

@@ -38,6 +38,9 @@ ABANDONED = 32  # threads that may hang at a time; beyond that nobody is waited 
 LIGHT, POPULAR = "light", "popular"
 
 
+Work = Callable[[Trace, Run, bool], Batch]  # a trace to fill, how parts are called, without features and rankers?
+
+
 class Unavailable(ShortlistError):
     """No answer: a part failed without which there may be none (`on_error = "fail"`)."""
 
@@ -84,12 +87,34 @@ class Resilient:
         deadline: float | None = None,
         since: float | None = None,
     ) -> Outcome:
-        """The answer of one request, at most k items, by `deadline` seconds (the recipe's unless given) after `since` (a moment of
-        `time.perf_counter`; now). ban: what the request itself does not allow. Unavailable where a part failed that may not, and nothing else: the ladder always ends in a list."""
+        """The answer of one request, at most k items: see `answered`."""
+
+        def work(trace: Trace, run: Run, light: bool) -> Batch:
+            return self.pipeline.recommend(batch, state, k, trace, ban, run, light)
+
+        return self.answered(work, batch, state, k, trace, ban, deadline=deadline, since=since)
+
+    def answered(
+        self,
+        work: Work,
+        batch: Batch,
+        state: State,
+        k: int,
+        trace: Trace | None = None,
+        ban: Mask | None = None,
+        *,
+        items: Array | None = None,
+        deadline: float | None = None,
+        since: float | None = None,
+    ) -> Outcome:
+        """What `work` makes of one request, at most k items, by `deadline` seconds (the recipe's unless given) after `since` (a moment of
+        `time.perf_counter`; now). ban: what the request itself does not allow; items: codes, the answer is one of these only. Unavailable where
+        a part failed that may not, and nothing else: the ladder always ends in a list."""
         start = time.perf_counter()
         limit = self.deadline if deadline is None else deadline
         end = (start if since is None else since) + limit
-        asked = _Asked(batch, state, k, ban, trace is not None and trace.whole, limit, min(limit / 4, self._least))
+        whole, least = trace is not None and trace.whole, min(limit / 4, self._least)
+        asked = _Asked(work, batch, state, k, ban, items, whole, limit, least)
         missing: tuple[str, ...] = ()
         light = False
         while (left := end - time.perf_counter()) > 0 and self._lost < ABANDONED:
@@ -136,12 +161,10 @@ class Resilient:
 
     def _last_resort(self, asked: _Asked, missing: tuple[str, ...], end: float) -> Outcome:
         """The reserve through the filters, if they answer at once; else by what each of them declares."""
-        listed = asked.batch  # what it came with: candidates that are given, else none
-        if self.reserve is not None and not self.pipeline.given:
-            listed = Batch(listed.req, self.reserve.offsets, self.reserve.cand)
-        needed = ("score", *(f"rank_{name}" for name in self.pipeline.sources))
+        listed = self._listed(asked)
+        needed = {"score": 0.0, **{f"rank_{name}": np.nan for name in self.pipeline.sources}}
         listed = listed.with_columns(
-            {name: np.zeros(listed.m, np.float32) for name in needed if name not in listed.cand}
+            {name: np.full(listed.m, value, np.float32) for name, value in needed.items() if name not in listed.cand}
         )
         degraded = (*missing, POPULAR)
         pipeline, k = self.pipeline, np.arange(min(asked.k, listed.m))
@@ -165,6 +188,19 @@ class Resilient:
             name = next(name for name, what in says.items() if what == "fail")
             raise Unavailable(f"filter.{name} did not answer in time, and nothing may be shown without it")
         return Outcome(listed.take(k[:0] if "drop" in says.values() else k), degraded)
+
+    def _listed(self, asked: _Asked) -> Batch:
+        """What is left to show: the reserve; of given items those that are in it, in its order, then the others as they came; the candidates that a
+        request came with where the pipeline ranks such."""
+        req, reserve, items = asked.batch.req, self.reserve, asked.items
+        if items is None:
+            if reserve is None or self.pipeline.given:
+                return asked.batch
+            return Batch(req, reserve.offsets, reserve.cand)
+        if reserve is not None:
+            place = {code: i for i, code in enumerate(reserve.item.tolist())}
+            items = np.array(sorted(items.tolist(), key=lambda code: place.get(code, len(place))), dtype=np.int32)
+        return Batch(req, np.array([0, len(items)]), {"item": items})
 
     def _waited(self, attempt: _Try, end: float, patient: bool = False) -> _Try:
         """The try when it is done, or given up: because a part took longer than it may, or at the end. patient: never before the end."""
@@ -202,12 +238,14 @@ class Resilient:
 
 
 class _Asked(NamedTuple):
-    """A request."""
+    """A request. work: what makes its answer."""
 
+    work: Work
     batch: Batch
     state: State
     k: int
     ban: Mask | None
+    items: Array | None
     whole: bool
     deadline: float  # seconds
     least: float  # seconds until it is worth a first look whether a part is late
@@ -304,7 +342,7 @@ class _Try:
             kept = pipeline.sieve(self.reserve, asked.state, run=self.run)
             self.answer = kept.take(np.arange(min(asked.k, kept.m)))
             return
-        self.answer = pipeline.recommend(asked.batch, asked.state, asked.k, self.trace, asked.ban, self.run, self.light)
+        self.answer = asked.work(self.trace, self.run, self.light)
         if self.spare and not self.missing and not pipeline.given:
             self.own.restock(asked.batch, asked.state, self.run)
             self.missing.clear()  # what the reserve lacks is not this request's affair

@@ -19,7 +19,7 @@ from shortlist.serve.told import is_id, seconds, word
 
 MOST = 1000  # items in one answer
 EXCLUDED = 10_000  # items that a request may rule out by id
-ASKED = ("user_id", "k", "time", "context", "exclude", "filter", "explain")  # fields of a request
+ASKED = ("user_id", "k", "time", "context", "exclude", "filter", "explain", "shown")  # fields of a request
 RANGE = ("min", "max", "not")  # what a filter may say of a column besides its values
 
 
@@ -61,13 +61,17 @@ def asked(
         raise ConfigError(f"request: exclude must be a list of item ids, not {exclude!r}")
     if exclude is not None and len(exclude) > EXCLUDED:
         raise ConfigError(f"request: exclude has {len(exclude)} items; at most {EXCLUDED}")
+    shown = request.get("shown")
+    if shown is not None and not isinstance(shown, bool):
+        raise ConfigError(f"request: shown must be true or false, not {shown!r}")
     banned = list(exclude or [])
     codes = catalogue.items.ids.codes(banned) if banned else np.zeros(0, dtype=np.int32)
     wanted = request.get("filter")
     only = allowed(catalogue.items, wanted, filters)
     batch = many([user], seconds(request.get("time"), now, "request", ConfigError), context or {}, catalogue, names)
     plain = {"user_id": user, "time": int(batch.time[0]), "context": dict(context or {}), "k": k, "exclude": banned}
-    return Asked(batch, k, codes[codes >= 0], only, {**plain, "filter": wanted} if wanted else plain)
+    more = {**({"filter": wanted} if wanted else {}), **({"shown": False} if shown is False else {})}
+    return Asked(batch, k, codes[codes >= 0], only, {**plain, **more})
 
 
 def many(

@@ -20,8 +20,8 @@ from shortlist.data.catalogue import Catalogue
 from shortlist.pipeline.answer import found_by, table
 from shortlist.pipeline.bundle import Bundle
 from shortlist.pipeline.limits import Serve
-from shortlist.pipeline.pipeline import PROPENSITY, Pipeline
-from shortlist.pipeline.resilient import Outcome, Resilient
+from shortlist.pipeline.pipeline import PROPENSITY, Pipeline, Run, plainly
+from shortlist.pipeline.resilient import POPULAR, Outcome, Resilient, Work
 from shortlist.pipeline.trace import Trace
 from shortlist.serve import ask, entry, told
 from shortlist.serve.ask import MOST, Asked, Filters
@@ -30,7 +30,7 @@ from shortlist.serve.erase import Hasher, erased, forget
 from shortlist.serve.eventlog.codec import encode
 from shortlist.serve.eventlog.contract import Ack, Entry, EventLog, KeyUsed, LogError
 from shortlist.serve.eventlog.writer import Writer
-from shortlist.serve.fold import FOLDED, fold
+from shortlist.serve.fold import FOLDED, PIECE, fold, gone, hide
 from shortlist.serve.likeness import similar
 from shortlist.serve.parallel import in_order
 from shortlist.serve.record import Recorder
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["MOST", "Engine"]
 
 LOGGER = logging.getLogger("shortlist.serve")
-PIECE = 2000  # entries of the log that are read at a time
 REQUEST = "the request"  # who dropped what the request did not allow
 
 
@@ -183,13 +182,19 @@ class Engine:
     def restart(self, root: Path | None, base: int) -> int:
         """As of the newest snapshot from after the newest erasure, else as of the bundle, without the users who were erased since. base:
         the log position that the bundle stands at. Returns the position to follow the log from."""
-        assert self.hasher is not None
         hashes, position, _ = erased(self.log)
         self.epoch = position
         if root is not None and self.restore(root, position):
             return self.position
-        forget(self.state, hashes, self.hasher)
+        self.begin(self.log, base, hashes)
         return base
+
+    def begin(self, log: EventLog, base: int, hashes: Iterable[str] | None = None) -> None:
+        """What must hold of a log although entries up to `base` are in the bundle's data: whoever was erased is forgotten, and what was deleted
+        is not shown. hashes: of the erased, where they are known already."""
+        self.hasher = self.hasher or Hasher(log)
+        forget(self.state, erased(log)[0] if hashes is None else hashes, self.hasher)
+        hide(self.state, gone(log, base))
 
     def exchange(self, other: Engine) -> None:
         """Take the state of another engine of the same bundle, that has folded the log as it is now."""
@@ -254,16 +259,23 @@ class Engine:
             made["request_id"] = self._recorded(asked, trace)
         if self.writer is not None or self.resilient is not None:
             made["degraded"] = degraded
+        self._finish("recommend", made, asked, answer, trace, degraded, variant, put)
+        return {**made, "took_ms": round(1000 * (time.perf_counter() - started), 3)}
+
+    def _finish(
+        self, call: str, made: dict[str, Any], asked: Asked, answer: Batch, trace: Trace | None, degraded: list[str],
+        variant: str, put: Callable[[entry.Served], None] | None,
+    ) -> None:  # fmt: skip
+        """An answer goes into the log and the traces, under an id that it has then, and into the figures."""
         if self.writer is not None:
             made.setdefault("request_id", self.request_id())
-            self._served(asked, made, answer, trace, variant, put or self.put)
+            self._served(call, asked, made["request_id"], answer, trace, degraded, variant, put or self.put)
             if self.traces is not None and trace is not None and self.hasher is not None:
-                user, found = self.hasher(made["user_id"]), list(self.pipeline.sources)
+                user, found = self.hasher(asked.request["user_id"]), list(self.pipeline.sources)
                 about = (made["request_id"], self.surface, self.name, self.epoch, asked.request)
                 self.traces.add(trace, *about, found, user)
         if self.observe is not None:
             self.observe(self.surface, trace, degraded)
-        return {**made, "took_ms": round(1000 * (time.perf_counter() - started), 3)}
 
     def _ready(self) -> list[str]:
         """All that the log holds is folded in; where the log is away, the answer is as of what was known, and says so."""
@@ -293,13 +305,15 @@ class Engine:
         self, asked: Asked, trace: Trace | None = None, since: float | None = None, deadline: float | None = None
     ) -> Outcome:
         """The same, with what it had to do without, where the engine is protected."""
-        exclude, k = asked.exclude, asked.k
+        exclude, k, pipeline = asked.exclude, asked.k, self.pipeline
 
         def ask(size: int, pushed: bool) -> Outcome:
             ban = asked.ban(pushed)
-            if self.resilient is None:
-                return Outcome(self.pipeline.recommend(asked.batch, self.state, size, trace, ban), ())
-            return self.resilient.recommend(asked.batch, self.state, size, trace, ban, since=since, deadline=deadline)
+
+            def work(trace: Trace, run: Run, light: bool) -> Batch:
+                return pipeline.recommend(asked.batch, self.state, size, trace, ban, run, light)
+
+            return self._protected(work, asked.batch, size, trace, ban, since, deadline)
 
         if not len(exclude) or self._draws:
             return ask(k, True)
@@ -312,71 +326,133 @@ class Engine:
             trace.answer = answer
         return Outcome(answer, degraded)
 
-    def rank(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Given items in the order of the ranker: a request as for `recommend`, with `items` instead of k, exclude and filter. Those that a
-        filter drops, and that nobody knows, are told in `left_out` with the reason. Rules do not apply: nothing is taken out or moved."""
+    def _protected(
+        self, work: Work, batch: Batch, k: int, trace: Trace | None, ban: Mask | None, since: float | None, deadline: float | None,
+        items: Array | None = None,
+    ) -> Outcome:  # fmt: skip
+        """An answer by the deadline, where the engine is protected: see `Resilient.answered`."""
+        if self.resilient is None:
+            return Outcome(work(trace if trace is not None else Trace(whole=False), plainly, False), ())
+        return self.resilient.answered(
+            work, batch, self.state, k, trace, ban, items=items, since=since, deadline=deadline
+        )
+
+    def rank(
+        self, request: Mapping[str, Any], *, since: float | None = None, deadline: float | None = None, variant: str = "",
+        put: Callable[[entry.Served], None] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Given items in the order of the ranker: a request as for `recommend`, with `items` instead of exclude and filter; k: how many of them
+        are shown, all when not given. Those that a filter drops, that nobody knows, and that come after the k-th are told in `left_out` with the
+        reason. Rules do not apply: nothing is taken out or moved. The rest as for `recommend`."""
         started = time.perf_counter()
         degraded = self._ready()
         listed = request.get("items")
         if not isinstance(listed, list | tuple) or not 1 <= len(listed) <= MOST or not all(map(told.is_id, listed)):
             raise ConfigError(f"request: items must be a list of 1 to {MOST} item ids")
-        asked = self.asked({key: value for key, value in request.items() if key != "items"})
-        names = self.catalogue.items.ids
-        codes = names.codes(list(dict.fromkeys(names.like(name) for name in listed)))
+        asked = self.asked({"k": len(listed), **{key: value for key, value in request.items() if key != "items"}})
+        asked.request["items"] = list(listed)
+        trace = Trace(whole=False)
+        outcome = self.ranked(asked, trace, since, deadline)
+        answer, degraded = outcome.answer, [*degraded, *outcome.degraded]
+        names, shown = self.catalogue.items.ids, set(answer.item.tolist())
         left_out = [{"item_id": name, "reason": "unknown item"} for name in listed if names.code(name) < 0]
-        codes, trace = codes[codes >= 0], Trace(whole=False)
-        items: list[dict[str, Any]] = []
-        if len(codes):
-            batch = asked.batch
-            if self.pipeline.given:
-                batch = Batch(batch.req, np.array([0, len(codes)]), {"item": codes})
-            pool = self.pipeline.retrieve(batch, self.state, trace, asked.ban(), items=codes.reshape(1, -1))
-            if self.pipeline.rankers and not self.pipeline.fallback:
-                pool = self.pipeline.add_features(pool, self.state, trace)
-            ranked = self.pipeline.rank(pool, trace, whole=False)
-            trace.ranked = trace.answer = ranked
-            scores = ranked.cand["score"].tolist()
-            items = [
-                {"item_id": names.name(code), "score": score}
-                for code, score in zip(ranked.item.tolist(), scores, strict=True)
-            ]
-            gone = set(codes.tolist()) - set(ranked.item.tolist())
-            for code in sorted(gone):
-                left_out.append(
-                    {
-                        "item_id": names.name(code),
-                        "reason": trace.why(code, [*self.pipeline.filters, REQUEST])["reason"],
-                    }
-                )
-        return {
-            "user_id": request.get("user_id"), "items": items, "left_out": left_out, "bundle": self.name, "degraded": degraded,
-            "took_ms": round(1000 * (time.perf_counter() - started), 3),
-        }  # fmt: skip
+        for code in sorted(set(names.codes(listed).tolist()) - shown - {-1}):
+            reason = trace.why(code, [*self.pipeline.filters, REQUEST])["reason"]
+            if POPULAR in outcome.degraded:  # of which the trace knows what is shown, and nothing else
+                reason = "filtered, or below the answer: the ranker was not asked"
+            left_out.append({"item_id": names.name(code), "reason": reason})
+        made: dict[str, Any] = {
+            "user_id": request.get("user_id"),
+            "items": self._listed(answer),
+            "left_out": left_out,
+            "bundle": self.name,
+            "degraded": degraded,
+        }
+        self._finish("rank", made, asked, answer, trace, degraded, variant, put)
+        return {**made, "took_ms": round(1000 * (time.perf_counter() - started), 3)}
 
-    def similar(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def ranked(
+        self, asked: Asked, trace: Trace, since: float | None = None, deadline: float | None = None
+    ) -> Outcome:  # fmt: skip
+        """The items of a request to `rank`, in order."""
+        names = self.catalogue.items.ids
+        codes = names.codes(list(dict.fromkeys(names.like(name) for name in asked.request["items"])))
+        codes = codes[codes >= 0]
+        if not len(codes):
+            trace.pool = trace.scored = trace.ranked = trace.answer = self._nobody(asked)
+            trace.dropped = np.zeros(0, dtype=np.int64)
+            return Outcome(trace.answer, ())
+
+        def work(trace: Trace, run: Run, light: bool) -> Batch:
+            items = codes.reshape(1, -1)
+            return self.pipeline.reorder(asked.batch, self.state, items, asked.k, trace, asked.ban(), run, light)
+
+        return self._protected(work, asked.batch, asked.k, trace, asked.ban(), since, deadline, codes)
+
+    def similar(
+        self, request: Mapping[str, Any], *, since: float | None = None, deadline: float | None = None, variant: str = "",
+        put: Callable[[entry.Served], None] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """Items like one: `{"item_id", "k", "exclude", "filter", "context", "time"}`; what the pipeline's sources find for somebody who has met
-        that item alone (see `likeness`). One that nobody knows has none, which is no error."""
+        that item alone (see `likeness`). One that nobody knows has none, which is no error. user_id: who sees it, for the log; the answer
+        does not depend on it. The rest as for `recommend`."""
         started = time.perf_counter()
         degraded = self._ready()
         name = request.get("item_id")
         if not told.is_id(name):
             raise ConfigError(f"request: item_id must be an id, not {name!r}")
         asked = self.asked({key: value for key, value in request.items() if key != "item_id"})
+        asked.request["item_id"] = name
+        trace = Trace(whole=False)
+        outcome = self.alike(asked, trace, since, deadline)
+        answer, degraded = outcome.answer, [*degraded, *outcome.degraded]
+        sources = found_by(answer, list(self.pipeline.sources))
+        items = [
+            {**item, "sources": by.split("|") if by else []}
+            for item, by in zip(self._listed(answer), sources, strict=True)
+        ]
+        made: dict[str, Any] = {"item_id": name, "items": items, "bundle": self.name, "degraded": degraded}
+        self._finish("similar", made, asked, answer, trace, degraded, variant, put)
+        return {**made, "took_ms": round(1000 * (time.perf_counter() - started), 3)}
+
+    def alike(
+        self, asked: Asked, trace: Trace, since: float | None = None, deadline: float | None = None
+    ) -> Outcome:  # fmt: skip
+        """The items like the one of a request to `similar`."""
+        code = self.catalogue.items.ids.code(asked.request["item_id"])
+        if code < 0:
+            trace.pool = trace.scored = trace.ranked = trace.answer = self._nobody(asked)
+            trace.dropped = np.zeros(0, dtype=np.int64)
+            return Outcome(trace.answer, ())
+        own = np.array([code, *asked.exclude.tolist()], dtype=np.int32)
+        ban = Mask(asked.only, np.array([0, len(own)], dtype=np.int64), own)
+
+        def work(trace: Trace, run: Run, light: bool) -> Batch:
+            return similar(self.pipeline, self.state, asked.batch, code, asked.k, ban, trace, run)
+
+        return self._protected(work, asked.batch, asked.k, trace, ban, since, deadline)
+
+    def again(self, call: str, request: Mapping[str, Any], trace: Trace) -> Batch:
+        """The answer to a request as the log has it, computed as of now."""
+        own = {name: request[name] for name in ("items", "item_id") if name in request}
+        asked = self.asked({name: value for name, value in request.items() if value is not None and name not in own})
+        asked.request |= own
+        answer = {"recommend": self.answered, "rank": self.ranked, "similar": self.alike}[call]
+        return answer(asked, trace).answer
+
+    def _listed(self, answer: Batch) -> list[dict[str, Any]]:
+        """Ids and scores of an answer."""
         names = self.catalogue.items.ids
-        code = names.code(name)
-        items: list[dict[str, Any]] = []
-        if code >= 0:
-            only = asked.only
-            if len(asked.exclude):
-                only = np.ones(len(names), dtype=bool) if only is None else only.copy()
-                only[asked.exclude] = False
-            codes, scores, by = similar(self.pipeline, self.state, asked.batch, code, asked.k, only)
-            for each, score, sources in zip(codes.tolist(), scores.tolist(), by, strict=True):
-                items.append({"item_id": names.name(each), "score": score, "sources": sources})
-        return {
-            "item_id": name, "items": items, "bundle": self.name, "degraded": degraded,
-            "took_ms": round(1000 * (time.perf_counter() - started), 3),
-        }  # fmt: skip
+        pairs = zip(answer.item.tolist(), answer.cand["score"].tolist(), strict=True)
+        return [{"item_id": names.name(code), "score": score} for code, score in pairs]
+
+    def _nobody(self, asked: Asked) -> Batch:
+        """An answer without items."""
+        blank: Array = np.zeros(0, dtype=np.float32)
+        ranks = {f"{what}_{name}": blank for name in self.pipeline.sources for what in ("rank", "score")}
+        return Batch(
+            asked.batch.req, np.zeros(2, dtype=np.int64), {"item": np.zeros(0, dtype=np.int32), "score": blank, **ranks}
+        )
 
     def put(self, content: entry.Served) -> None:
         """Hand an answer to the log. It does not wait for the disk; what finds no room is counted."""
@@ -384,21 +460,21 @@ class Engine:
             self.writer.put(Entry(entry.SERVED, encode(content), request=content.request_id))
 
     def _served(
-        self, asked: Asked, made: Mapping[str, Any], answer: Batch, trace: Trace | None, variant: str,
+        self, call: str, asked: Asked, request_id: str, answer: Batch, trace: Trace | None, degraded: list[str], variant: str,
         put: Callable[[entry.Served], None],
     ) -> None:  # fmt: skip
         """The answer as the impressions that it is."""
-        scored, names, columns = None if trace is None else trace.scored, 0, b""
+        item, scored, names, columns = self.catalogue.items.ids, None if trace is None else trace.scored, 0, b""
         if scored is not None:  # an emergency answer has no ranker
             listed, sums = digests(scored)
             names, columns = of_names(listed), sums.tobytes()
         content = entry.Served(
-            request_id=made["request_id"], surface=self.surface, bundle=self.name, variant=variant, user_id=made["user_id"],
-            time=made["time"], after=self.position, request=asked.request,
-            items=[each["item_id"] for each in made["items"]], scores=[each["score"] for each in made["items"]],
+            request_id=request_id, surface=self.surface, bundle=self.name, variant=variant, user_id=asked.request["user_id"],
+            time=asked.request["time"], after=self.position, request=asked.request,
+            items=[item.name(code) for code in answer.item.tolist()], scores=answer.cand["score"].tolist(),
             sources=found_by(answer, list(self.pipeline.sources)),
-            propensity=answer.cand.get(PROPENSITY, np.ones(answer.m)).tolist(), degraded=made["degraded"],
-            rows=0 if scored is None else scored.m, columns=columns, names=names,
+            propensity=answer.cand.get(PROPENSITY, np.ones(answer.m)).tolist(), degraded=degraded,
+            rows=0 if scored is None else scored.m, columns=columns, names=names, call=call,
         )  # fmt: skip
         put(content)
 
@@ -478,7 +554,7 @@ class Engine:
         (KeyUsed where it was another batch). Returns how many were taken in."""
         content = told.columns(list(events), self.catalogue, self.context)
         sent = encode(content) if key else b""
-        content = told.checked(content, self.catalogue, self.moment)
+        content = told.checked(content, [self.catalogue], self.moment)
         if self.writer is not None:
             ack = self._append(entry.EVENTS, content, key, sent)
             return 0 if ack.duplicate else len(content.time)
@@ -491,4 +567,4 @@ class Engine:
     def encoded(self, events: Sequence[Mapping[str, Any]]) -> Columns:
         """Events as log columns; checked first, so that a bad batch changes nothing."""
         content = told.columns(events, self.catalogue, self.context)
-        return told.coded(told.checked(content, self.catalogue, self.moment), self.catalogue)
+        return told.coded(told.checked(content, [self.catalogue], self.moment), self.catalogue)

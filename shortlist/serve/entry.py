@@ -31,7 +31,7 @@ class Served:
     """One answer that was given, with what a model can learn from and what is needed to compute it again.
 
     after: the log position that it was answered at: every entry up to it was folded in. request: the request, nothing left to be guessed
-    (time, context, k, exclude, filter, shown). items, scores, sources, propensity: of what was shown, best first; sources are the names
+    (time, context, k, exclude, filter; `shown` = false: nobody sees it, so it is no impression; of `rank` its items, of `similar` its item_id). items, scores, sources, propensity: of what was shown, best first; sources are the names
     of those that found the item, joined by |. rows: how many the last ranker scored; columns: a digest of each column of them, and names: one
     of the columns' names (see `digest`); empty where they were not taken."""
 
@@ -51,6 +51,7 @@ class Served:
     rows: int = 0
     columns: bytes = b""
     names: int = 0
+    call: str = "recommend"  # or rank, similar
 
 
 @dataclass

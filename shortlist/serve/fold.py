@@ -9,14 +9,17 @@ import numpy as np
 from shortlist.core.batch import Array, Columns
 from shortlist.data import upsert
 from shortlist.data.catalogue import Table
+from shortlist.data.vocabulary import Id
 from shortlist.serve import entry
 from shortlist.serve.eventlog.codec import decode
-from shortlist.serve.eventlog.contract import Stored
+from shortlist.serve.eventlog.contract import EventLog, Stored
 from shortlist.serve.told import coded, fits
 from shortlist.state.state import State
 
 DATE = "available_from"
 DATES = (DATE, "available_until")
+CATALOGUE = (entry.ITEMS, entry.ITEMS_GONE)
+PIECE = 2000  # entries of the log that are read at a time
 FOLDED = (entry.EVENTS, entry.ITEMS, entry.ITEMS_GONE, entry.USERS, entry.ERASED)  # and SERVED, where impressions count
 
 
@@ -53,8 +56,9 @@ def fold(
 
 
 def shown(served: entry.Served, impression: str) -> entry.Events:
-    """A served answer as the impressions that it is. That of a user without an id names nobody, so it is no event."""
-    size = 0 if served.user_id is None else len(served.items)
+    """A served answer as the impressions that it is. That of a user without an id names nobody, and one that is not shown is seen by nobody:
+    no events."""
+    size = 0 if served.user_id is None or served.request.get("shown") is False else len(served.items)
     context = served.request.get("context") or {}
     return entry.Events(
         user_id=[served.user_id] * size,  # type: ignore[list-item]
@@ -66,6 +70,32 @@ def shown(served: entry.Served, impression: str) -> entry.Events:
         request_id=[served.request_id] * size,
         position=list(range(1, size + 1)),
     )
+
+
+def gone(log: EventLog, upto: int) -> list[Id]:
+    """Items that were deleted by then and not put again, in the order of their deletion."""
+    found: dict[str, Id] = {}
+    position = 0
+    while position < upto and (stored := log.read(position, PIECE, CATALOGUE)):
+        position = stored[-1].position
+        for each in stored:
+            content = decode(each) if each.position <= upto else None
+            if isinstance(content, entry.Gone):
+                for name in content.ids:
+                    found.pop(str(name), None)
+                    found[str(name)] = name
+            elif isinstance(content, entry.Rows):
+                for row in content.rows:
+                    found.pop(str(row["item_id"]), None)
+    return list(found.values())
+
+
+def hide(state: State, names: Sequence[Id]) -> None:
+    """These items are not shown any more, until they are put again."""
+    items = state.catalogue.items
+    for name in names:
+        if fits(name, items.ids):
+            items.delete(items.add(name))
 
 
 def _apply(state: State, parts: list[Columns]) -> None:
@@ -84,9 +114,7 @@ def _change(state: State, kind: int, content: entry.Rows | entry.Gone) -> Array:
             return _upsert(catalogue.items, "item_id", content, state)
         _upsert(catalogue.users, "user_id", content, None)
         return none
-    for name in content.ids:
-        if fits(name, catalogue.items.ids):
-            catalogue.items.delete(catalogue.items.add(name))
+    hide(state, content.ids)
     return none
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from shortlist.core.batch import Array, Batch
 from shortlist.core.contracts import History, Mask
-from shortlist.pipeline.pipeline import Pipeline
+from shortlist.pipeline.merge import merge
+from shortlist.pipeline.pipeline import Pipeline, Run, nothing, plainly
+from shortlist.pipeline.trace import Trace
 from shortlist.state.state import State
 
 RRF = 60  # the constant of reciprocal rank fusion
@@ -44,36 +47,37 @@ class Pretended:
 
 
 def similar(
-    pipeline: Pipeline, state: State, batch: Batch, item: int, k: int, only: Array | None
-) -> tuple[Array, Array, list[list[str]]]:
-    """Codes of the k items that the sources find for somebody who has met this one alone, their scores, and the sources that found each.
+    pipeline: Pipeline, state: State, batch: Batch, item: int, k: int, ban: Mask, trace: Trace | None = None, run: Run = plainly
+) -> Batch:  # fmt: skip
+    """The k items that the sources find for somebody who has met this one alone, best first, with `score` and the columns of a merge: `rank_<source>`
+    says who found it.
 
-    Sources that look at no history say nothing of the item, and are not asked for their opinion. The others' lists are put together by
-    reciprocal rank fusion: the sum of 1 / (60 + rank) (Cormack et al., SIGIR 2009). only: (items,) bool, what may be returned.
+    Sources that look at no history say nothing of the item, and what they found is left out. The others' lists are put together by
+    reciprocal rank fusion: the sum of 1 / (60 + rank) (Cormack et al., SIGIR 2009). batch: one request; ban: what may not be returned.
     """
-    pretended = Pretended(state, item, int(batch.time[0]))
     nobody = Batch({**batch.req, "user": np.array([-1], dtype=np.int32)}, batch.offsets, batch.cand)
-    bans = np.array([item], dtype=np.int32)
-    allowed = Mask(only, np.array([0, 1]), bans)
-    score: dict[int, float] = {}
-    found_by: dict[int, list[str]] = {}
+    pretended = Pretended(state, item, int(batch.time[0]))
+    hits = []
     for name, source in pipeline.sources.items():
         pretended.asked = False
         quota = pipeline.quotas[name]
         most = max(quota.values(), default=k) if isinstance(quota, dict) else quota
-        hits = source.retrieve(nobody, pretended, max(most, k), allowed)
-        if not pretended.asked:
-            continue
-        for rank, code in enumerate(hits.items[0].tolist(), 1):
-            if code >= 0:
-                score[code] = score.get(code, 0.0) + 1.0 / (RRF + rank)
-                found_by.setdefault(code, []).append(name)
-    pool = np.array(sorted(score), dtype=np.int32)
-    rows = Batch(nobody.req, np.array([0, len(pool)]), {"item": pool})
-    keep = pipeline.allowed(rows, state) if len(pool) else np.zeros(0, dtype=bool)
-    order = sorted(pool[keep].tolist(), key=lambda code: (-score[code], code))[:k]
-    return (
-        np.array(order, dtype=np.int32),
-        np.array([score[code] for code in order]),
-        [found_by[code] for code in order],
-    )
+        found = run(f"source.{name}", partial(source.retrieve, nobody, pretended, max(most, k), ban))
+        hits.append(found if found is not None and pretended.asked else nothing(1))
+    names = list(pipeline.sources)
+    pool = Batch(nobody.req, np.array([0, 0]), {"item": np.zeros(0, dtype=np.int32)})
+    if hits:
+        pool = merge(
+            nobody, names, hits, max(sum(found.items.shape[1] for found in hits), 1), len(state.catalogue.items)
+        )
+    score = np.zeros(pool.m)
+    for name in names:
+        rank = pool.cand[f"rank_{name}"].astype(np.float64)
+        score += np.where(np.isfinite(rank), 1.0 / (RRF + np.nan_to_num(rank)), 0.0)
+    kept = pipeline.sieve(pool.with_columns({"score": score}), state, run=run, trace=trace)
+    ranked = kept.take(np.lexsort((kept.item, -kept.cand["score"])))
+    answer = ranked.take(np.arange(min(k, ranked.m)))
+    if trace is not None:
+        trace.ranked, trace.answer = ranked, answer
+        trace.scored = ranked.with_columns({"score": ranked.cand["score"].astype(np.float32)})
+    return answer

@@ -17,10 +17,11 @@ from shortlist.pipeline.bundle import Bundle
 from shortlist.pipeline.trace import Trace
 from shortlist.serve import entry
 from shortlist.serve.digest import digests, of_names
-from shortlist.serve.engine import PIECE, Engine
+from shortlist.serve.engine import Engine
 from shortlist.serve.eventlog.codec import decode
 from shortlist.serve.eventlog.contract import EventLog
 from shortlist.serve.eventlog.open import open_log
+from shortlist.serve.fold import PIECE
 from shortlist.serve.parity import Found, Parity, own
 
 ANSWER, ROWS = "answer", "rows"  # what is compared besides the columns
@@ -91,6 +92,7 @@ def _replay(
     progress: Callable[..., Iterable[Any]],
 ) -> None:
     """Fold the log in up to each answer's position, and ask those of one position together."""
+    engine.begin(log, base)
     first = engine.state.count
     position = base
     groups = [list(group) for _, group in itertools.groupby(places, key=lambda place: place.after)]
@@ -103,11 +105,16 @@ def _replay(
             engine.fold(stored)
             position = stored[-1].position if stored else after
         served = [decode(log.read(place.position - 1, 1)[0]) for place in group]
-        plain = [each for each in served if not own(each.request)]
+        plain = [each for each in served if not alone(each)]
         parts = [plain[begin : begin + engine.chunk] for begin in range(0, len(plain), engine.chunk)]
-        for part in (*parts, *([each] for each in served if own(each.request))):
+        for part in (*parts, *([each] for each in served if alone(each))):
             _compare(engine, part, found)
     found.events = engine.state.count - first
+
+
+def alone(served: entry.Served) -> bool:
+    """Must it be computed alone, because it asks for something of its own?"""
+    return served.call != "recommend" or own(served.request)
 
 
 def _compare(engine: Engine, group: Sequence[entry.Served], found: Parity) -> None:
@@ -135,13 +142,13 @@ def _compare(engine: Engine, group: Sequence[entry.Served], found: Parity) -> No
 
 def _recomputed(engine: Engine, group: Sequence[entry.Served]) -> tuple[Batch, Batch]:
     """What the ranker scores for these answers' requests now, and the answers."""
-    asked = [
-        engine.asked({key: value for key, value in served.request.items() if value is not None}) for served in group
-    ]
     trace = Trace(whole=False)
-    if len(asked) == 1:
-        answer = engine.answer(asked[0], trace)
+    if len(group) == 1:
+        answer = engine.again(group[0].call, group[0].request, trace)
     else:
+        asked = [
+            engine.asked({key: value for key, value in served.request.items() if value is not None}) for served in group
+        ]
         k: Array = np.array([each.k for each in asked])
         batch = concat([each.batch for each in asked])
         answer = engine.pipeline.recommend(batch, engine.state, int(k.max()), trace, asked[0].ban())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from shortlist.core.errors import ConfigError, DataError, choices
+from shortlist.data.catalogue import Catalogue
 from shortlist.data.vocabulary import Id
 from shortlist.pipeline.bundle import Bundle
 from shortlist.serve import cursor, entry, told
@@ -22,11 +24,12 @@ from shortlist.serve.eventlog.codec import decode
 from shortlist.serve.eventlog.contract import Entry, EventLog, LogError
 from shortlist.serve.eventlog.open import open_log
 from shortlist.serve.eventlog.writer import Writer
-from shortlist.serve.experiments import Experiments, draft_rng, team_draft, uniform
+from shortlist.serve.experiments import Experiments, Variant, draft_rng, team_draft, uniform
 from shortlist.serve.settings import Settings
 from shortlist.serve.swap import Swap
 from shortlist.serve.traces import Traces
 
+LOGGER = logging.getLogger("shortlist.serve")
 FUTURE = 86_400  # seconds that an event's time may be ahead: one far ahead would age everything else at a blow
 REPLAYED = 20_000  # newest entries of the log among which requests for the warm-up are looked for
 WARMING = 30.0  # seconds that a replayed request may take: kernels are compiled then; a part that hangs must not keep the service from starting
@@ -64,7 +67,10 @@ class Service:
         for engine in self.engines.values():
             engine.protect()
         self.warm()
-        self.traces = Traces(self.settings.place / "traces", secrets.token_hex(6))
+        try:
+            self.traces = Traces(self.settings.place / "traces", secrets.token_hex(6))
+        except OSError as error:
+            LOGGER.warning("answers are given, but no trace of them is kept: %s", error)
         for _, engine in self.swap.engines():
             engine.traces = self.traces
         self.ready, self.problem = True, ""
@@ -118,9 +124,18 @@ class Service:
 
     def _warm(self, engine: Engine) -> None:
         writer, engine.writer = engine.writer, None  # these answers are shown to nobody, so they are not logged
+        known = engine.catalogue.items.ids
+        items: list[Id] = [known.name(code) for code in range(min(len(known), engine.k))]
         for request in self._requests(engine):
-            engine.recommend({**request, "explain": False}, deadline=WARMING)
+            if engine.pipeline.given:  # it ranks what it is given, and recommends nothing
+                engine.rank({"user_id": request["user_id"], "items": items}, deadline=WARMING)
+            else:
+                made = engine.recommend({**request, "explain": False}, deadline=WARMING)
+                items = [item["item_id"] for item in made["items"]] or items
             self.warmed += 1
+        if items:
+            engine.rank({"items": items}, deadline=WARMING)
+            engine.similar({"item_id": items[0]}, deadline=WARMING)
         engine.writer = writer
 
     def _requests(self, engine: Engine) -> list[dict[str, Any]]:
@@ -131,7 +146,8 @@ class Service:
         made: list[dict[str, Any]] = []
         for each in reversed(stored):
             served = decode(each)
-            if served is not None and served.surface == engine.surface and len(made) < wanted:
+            usual = served is not None and served.surface == engine.surface and served.call == "recommend"
+            if usual and len(made) < wanted:
                 made.append({key: value for key, value in served.request.items() if key != "time"})
         users = engine.catalogue.users.ids
         spread = np.linspace(0, len(users) - 1, wanted - len(made) if len(users) else 0)
@@ -184,18 +200,42 @@ class Service:
         made["variant"] = variant
         return made
 
-    def _answered(
-        self, surface: str, asked: dict[str, Any], since: float | None, limit: float | None
-    ) -> tuple[dict[str, Any], str]:
-        """The answer of whoever is to give it, by the experiments and the canary of the surface, and the name of that."""
-        user = asked.get("user_id")
+    def rank(self, request: Mapping[str, Any], since: float | None = None) -> dict[str, Any]:
+        """Given items in order: see `Engine.rank`, and `surface`, `deadline_ms`."""
+        return self._other("rank", dict(request), since)
+
+    def similar(self, request: Mapping[str, Any], since: float | None = None) -> dict[str, Any]:
+        """Items like one: see `Engine.similar`, and `surface`, `deadline_ms`."""
+        return self._other("similar", dict(request), since)
+
+    def _other(self, call: str, asked: dict[str, Any], since: float | None) -> dict[str, Any]:
+        """An answer to `rank` or `similar`, of the same engine that would recommend."""
+        deadline = asked.pop("deadline_ms", None)
+        surface = self.engine(asked.pop("surface", None)).surface
+        if asked.get("time") is not None:
+            asked["time"] = self.clock.given(self.engine(surface).moment(asked["time"], "request"))
+        engine, variant, _, _ = self._picked(surface, asked.get("user_id"))
+        answer = {"rank": engine.rank, "similar": engine.similar}[call]
+        made = answer(asked, since=since, deadline=None if deadline is None else deadline / 1000, variant=variant)
+        return {**made, "variant": variant}
+
+    def _picked(self, surface: str, user: Id | None) -> tuple[Engine, str, Variant | None, str]:
+        """Who answers a user, by the experiments and the canary of the surface: the engine and its name; the variant that chose another surface,
+        if one did; whether it is the canary."""
         assigned = self.experiments.assigned(user)
         labels = [each.label for each in assigned]
         chosen = next((each.variant for each in assigned if each.variant.surface), None)
         if chosen is not None and not chosen.interleave:
             surface = chosen.surface
         engine, canary = self.swap.picked(surface, user, uniform("canary", surface, user))
-        variant = ",".join([*labels, *([canary] if canary else [])])
+        return engine, ",".join([*labels, *([canary] if canary else [])]), chosen, canary
+
+    def _answered(
+        self, surface: str, asked: dict[str, Any], since: float | None, limit: float | None
+    ) -> tuple[dict[str, Any], str]:
+        """The answer of whoever is to give it, and the name of that."""
+        engine, variant, chosen, canary = self._picked(surface, asked.get("user_id"))
+        surface = engine.surface
         if chosen is not None and chosen.interleave:
             return self._drafted(engine, self.engines[chosen.surface], asked, since, limit, variant), variant
         made = engine.recommend(asked, since=since, deadline=limit, variant=variant)
@@ -241,9 +281,13 @@ class Service:
         engine.traces = self.traces
         return engine
 
+    def catalogues(self) -> list[Catalogue]:
+        """Of every surface's bundle, the first surface's first."""
+        return [engine.catalogue for engine in self.engines.values()]
+
     def told(self, events: entry.Events) -> entry.Events:
-        """Events checked against every surface's bundle; a kind need be known to one of them only. DataError names the first bad one."""
-        engine = next(iter(self.engines.values()))
+        """Events checked against every surface's bundle: one of them must be able to hold it. DataError names the first bad one."""
+        engine = self.engine(None)
         now = self.clock()
 
         def moment(at: Any, where: str) -> int:
@@ -253,7 +297,7 @@ class Service:
                 raise DataError(f"{where}: time {at!r} is more than a day ahead of the service's clock ({int(now)})")
             return found
 
-        return told.checked(events, engine.catalogue, moment)
+        return told.checked(events, self.catalogues(), moment)
 
     def behind(self) -> int:
         """How many entries the log has that the worker that is furthest behind has not. LogError where the log is away."""

@@ -5,7 +5,7 @@ so that all workers, and a replay, hold the same bits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,31 +45,26 @@ def columns(events: Sequence[Mapping[str, Any]], catalogue: Catalogue, context: 
     )
 
 
-def checked(events: Events, catalogue: Catalogue, clock: Callable[[Any, str], int]) -> Events:
-    """The same with event kinds and times filled in, so that a bad batch changes nothing: DataError names the first bad event. clock: a
-    given time, or None, and a place for messages, as unix seconds."""
-    for key, ids, own in (
-        ("user_id", events.user_id, catalogue.users.ids),
-        ("item_id", events.item_id, catalogue.items.ids),
-    ):
-        _ids(key, ids, own)
-    kinds = catalogue.kinds
-    only = str(kinds.name(0)) if len(kinds) == 1 else None
+def checked(events: Events, catalogues: Sequence[Catalogue], clock: Callable[[Any, str], int]) -> Events:
+    """The same with event kinds and times filled in, so that a bad batch changes nothing: DataError names the first bad event. catalogues: of
+    the bundles that will fold it; an event is good if one of them can hold it (the others leave it out). clock: a given time, or None, and a
+    place for messages, as unix seconds."""
+    kinds = list(dict.fromkeys(str(kind) for each in catalogues for kind in each.kinds.series().to_list()))
+    only = kinds[0] if len(kinds) == 1 else None
     events.event = [only if kind is None else kind for kind in events.event]
-    known = {kind for kind in set(map(_hashable, events.event)) if isinstance(kind, str) and kinds.code(kind) >= 0}
-    for i, kind in enumerate(events.event):
-        if _hashable(kind) not in known:
-            raise DataError(f"events[{i}]: unknown event {kind!r}; choices: {choices(kinds.series().to_list())}")
+    refused = {i: [why] for i, why in _refused(events, catalogues[0]).items()}
+    for other in catalogues[1:] if refused else ():
+        others = _refused(events, other)
+        refused = {i: [*why, others[i]] for i, why in refused.items() if i in others}
+    if refused:
+        first = min(refused)
+        raise DataError(f"events[{first}]: {'; or, of another surface: '.join(dict.fromkeys(refused[first]))}")
     for i, value in enumerate(events.value):
         if value is not None and (
             isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST
         ):
             raise DataError(f"events[{i}]: value must be a finite number, not {value!r}")
     events.time = [clock(at, f"events[{i}]") for i, at in enumerate(events.time)]
-    for name, values in events.context.items():
-        vocabulary = catalogue.context.get(name)
-        if vocabulary is not None:
-            _ids(name, values, vocabulary, optional=True)
     for i, request in enumerate(events.request_id):
         if request is not None and (not is_id(request) or len(str(request)) > LONGEST):
             raise DataError(f"events[{i}]: request_id must be the id of an answer, not {str(request)[:80]!r}")
@@ -79,8 +74,24 @@ def checked(events: Events, catalogue: Catalogue, clock: Callable[[Any, str], in
     return events
 
 
-def _ids(key: str, names: Sequence[Any], own: Vocabulary, optional: bool = False) -> None:
-    """Refuse what is no id, text where the data have integers, and what cannot be stored."""
+def _refused(events: Events, catalogue: Catalogue) -> dict[int, str]:
+    """The events that a bundle cannot hold, each with the first reason."""
+    found = dict(_ids("user_id", events.user_id, catalogue.users.ids))
+    found = {**dict(_ids("item_id", events.item_id, catalogue.items.ids)), **found}
+    own = catalogue.kinds
+    known = {kind for kind in set(map(_hashable, events.event)) if isinstance(kind, str) and own.code(kind) >= 0}
+    for i, kind in enumerate(events.event):
+        if _hashable(kind) not in known:
+            found.setdefault(i, f"unknown event {kind!r}; choices: {choices(own.series().to_list())}")
+    for name, values in events.context.items():
+        vocabulary = catalogue.context.get(name)
+        if vocabulary is not None:
+            found = {**dict(_ids(name, values, vocabulary, optional=True)), **found}
+    return found
+
+
+def _ids(key: str, names: Sequence[Any], own: Vocabulary, optional: bool = False) -> Iterator[tuple[int, str]]:
+    """What is no id, text where the data have integers, and what cannot be stored: its place, and why it is refused."""
     integers = not own.is_text and len(own) > 0
     for i, name in enumerate(names):
         if type(name) is str and not integers and len(name) <= LONGEST:  # nearly all
@@ -89,19 +100,28 @@ def _ids(key: str, names: Sequence[Any], own: Vocabulary, optional: bool = False
             continue
         if not is_id(name):
             kind = "text or a whole number" if optional else "an id"
-            raise DataError(f"events[{i}]: {key} must be {kind}, not {name!r}")
-        usable(name, own, f"events[{i}]: {key}")
+            yield i, f"{key} must be {kind}, not {name!r}"
+        elif why := _unusable(name, own):
+            yield i, f"{key} {why}"
 
 
-def usable(name: Id, own: Vocabulary, place: str) -> None:
-    """DataError for an id that these data cannot hold."""
+def usable(name: Id, owns: Sequence[Vocabulary], place: str) -> None:
+    """DataError for an id that none of these vocabularies, of the bundles that are served, can hold."""
+    why = [_unusable(name, own) for own in owns]
+    if all(why):
+        raise DataError(f"{place} {why[0]}")
+
+
+def _unusable(name: Id, own: Vocabulary) -> str:
+    """Why a vocabulary cannot hold an id; "" where it can."""
     if isinstance(name, str) and len(name) > LONGEST:
-        raise DataError(f"{place} is longer than {LONGEST} letters")
+        return f"is longer than {LONGEST} letters"
     like = own.like(name)
     if not own.is_text and len(own) > 0 and isinstance(like, str):
-        raise DataError(f"{place} {name!r} is text, but the ids of this bundle are integers")
+        return f"{name!r} is text, but the ids of this bundle are integers"
     if isinstance(like, int) and not -(2**63) <= like < 2**63:
-        raise DataError(f"{place} {name!r} is too large for an id")
+        return f"{name!r} is too large for an id"
+    return ""
 
 
 def coded(events: Events, catalogue: Catalogue) -> Columns:

@@ -20,6 +20,7 @@ CURSOR = 64 * 1024  # letters of a cursor
 
 Id = Annotated[str, Meta(max_length=LONGEST)] | int
 Value = str | int | float | bool | None
+Deadline = Annotated[float, Meta(gt=0, le=60_000)]  # milliseconds
 Key = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
@@ -54,11 +55,13 @@ class LeftOut(Struct):
 
 
 class Ranked(Struct):
-    """The given items in order."""
+    """The given items in order. request_id: events name it; the rest as for Answer."""
 
+    request_id: str
     user_id: str | int | None
     items: list[Item]
     left_out: list[LeftOut]
+    variant: str
     bundle: str
     degraded: list[str]
     took_ms: float
@@ -73,10 +76,12 @@ class AlikeItem(Struct):
 
 
 class Alike(Struct):
-    """Items like one."""
+    """Items like one. request_id: events name it; the rest as for Answer."""
 
+    request_id: str
     item_id: str | int
     items: list[AlikeItem]
+    variant: str
     bundle: str
     degraded: list[str]
     took_ms: float
@@ -194,7 +199,8 @@ def _bodies(
             ("filter", dict[str, Any] | None, None),
             ("cursor", Annotated[str, Meta(max_length=CURSOR)] | None, None),
             ("explain", bool, False),
-            ("deadline_ms", Annotated[float, Meta(gt=0, le=60_000)] | None, None),
+            ("shown", bool, True),
+            ("deadline_ms", Deadline | None, None),
             ("token", Annotated[int, Meta(ge=0)] | None, None),
         ],
         forbid_unknown_fields=True, omit_defaults=True,
@@ -220,22 +226,25 @@ def _bodies(
         forbid_unknown_fields=True, omit_defaults=True,
     )  # fmt: skip
     shared: list[Any] = [
+        ("user_id", Id | None, None),
+        ("k", Annotated[int, Meta(ge=1, le=MOST)] | None, None),
         ("surface", surface | None, None),
         ("time", str | int | None, None),
         ("context", made | None, None),
+        ("shown", bool, True),
+        ("deadline_ms", Deadline | None, None),
     ]
     listed = Annotated[list[Id], Meta(min_length=1, max_length=MOST)]
     rank = msgspec.defstruct(
         "Rank",
-        [("items", listed), ("user_id", Id | None, None), *shared],
+        [("items", listed), *shared],
         forbid_unknown_fields=True,
         omit_defaults=True,
     )
     similar = msgspec.defstruct(
         "Similar",
         [
-            ("item_id", Id), ("k", Annotated[int, Meta(ge=1, le=MOST)] | None, None),
-            ("exclude", Annotated[list[Id], Meta(max_length=EXCLUDED)] | None, None), ("filter", dict[str, Any] | None, None), *shared,
+            ("item_id", Id), ("exclude", Annotated[list[Id], Meta(max_length=EXCLUDED)] | None, None), ("filter", dict[str, Any] | None, None), *shared,
         ],
         forbid_unknown_fields=True, omit_defaults=True,
     )  # fmt: skip

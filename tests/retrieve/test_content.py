@@ -137,7 +137,7 @@ def test_an_item_that_comes_while_serving(part: Content) -> None:
     assert before is not None
     model = items.ids.code("soup new")
     code = items.add("newest soup")
-    put(items, code, checked(items, row(items, model), "twin"))
+    put(items, code, checked([items], row(items, model), "twin"))
     part.items_changed(np.array([code], dtype=np.int32), data.catalogue)
     after = part.retrieve(batch, state, 3, None).full
     assert after is not None
@@ -160,5 +160,5 @@ def test_words_of_an_item_that_comes_while_serving() -> None:
     assert len(found.names) >= 2
     np.testing.assert_allclose(found.rows(table, np.arange(table.listed)).toarray(), known, atol=1e-12)
     code = table.add("later")
-    put(table, code, checked(table, {**row(table, 3), "category": "never heard of", "title": "xyzzy"}, "later"))
+    put(table, code, checked([table], {**row(table, 3), "category": "never heard of", "title": "xyzzy"}, "later"))
     assert 0 < (found.rows(table, np.array([code])).toarray() > 0).sum() < (known[3] > 0).sum()

@@ -36,6 +36,9 @@ def lived(shop: Path, log: Path, requests: int = 60) -> None:
         made = worker.recommend(request)
         if made["cursor"] and i % 3 == 0:
             worker.recommend({**request, "cursor": made["cursor"]})
+        if i % 5 == 0:
+            worker.rank({"user_id": user, "items": [f"i{i + j:05}" for j in range(0, 30, 3)], "k": 4})
+            worker.similar({"user_id": user, "item_id": f"i{i:05}", "k": 5, "exclude": ["i00003"]})
         event = {
             "user_id": user,
             "item_id": made["items"][0]["item_id"] if made["items"] else f"new{i}",
@@ -71,11 +74,11 @@ def test_nothing_differs(shop: Path, log: Path) -> None:
     assert all(column.rows for column in found.columns.values())
 
 
-def changed(log: Path, to: Path, change: Callable[[entry.Served], None]) -> Path:
-    """A copy of the log with one served answer in the middle changed."""
+def changed(log: Path, to: Path, change: Callable[[entry.Served], None], call: str = "recommend") -> Path:
+    """A copy of the log with one served answer in the middle, to such a call, changed."""
     source, target = SqliteLog(log), SqliteLog(to)
     stored = source.read(0, 10_000)
-    served = [each for each in stored if each.kind == entry.SERVED]
+    served = [each for each in stored if each.kind == entry.SERVED and decode(each).call == call]
     chosen = served[len(served) // 2].position
     for each in stored:
         body = each.body
@@ -116,9 +119,17 @@ def other_moment(served: entry.Served) -> None:
     served.after //= 4
 
 
-@pytest.mark.parametrize("change", [other_score, other_item, other_feature, other_size, other_moment])
-def test_a_difference_is_found(shop: Path, log: Path, tmp_path: Path, change: Callable[[entry.Served], None]) -> None:
-    path = changed(log, tmp_path / "changed.log", change)
+@pytest.mark.parametrize(
+    ("change", "call"),
+    [
+        *((change, "recommend") for change in (other_score, other_item, other_feature, other_size, other_moment)),
+        *((change, call) for call in ("rank", "similar") for change in (other_item, other_feature)),
+    ],
+)
+def test_a_difference_is_found(
+    shop: Path, log: Path, tmp_path: Path, change: Callable[[entry.Served], None], call: str
+) -> None:
+    path = changed(log, tmp_path / "changed.log", change, call)
     found = parity_log(shop, f"sqlite:{path}")
     assert found.differences >= 1
     assert all(column.mismatches <= 1 for column in found.columns.values())

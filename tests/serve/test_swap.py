@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,16 @@ from shortlist.data.dataset import encode
 from shortlist.data.synthetic import world
 from shortlist.experiment.fit import fit
 from shortlist.pipeline.config import parse
+from shortlist.serve import entry
 from shortlist.serve.admin import create
+from shortlist.serve.eventlog.codec import encode as encoded
+from shortlist.serve.eventlog.contract import Entry
+from shortlist.serve.keeper import Keeper
 from shortlist.serve.security import Keys
+from shortlist.serve.service import Service
 from shortlist.serve.settings import Settings
 from shortlist.serve.swap import ALIVE, Desk, Wish, Wishes, named
+from shortlist.state import snapshot
 from tests.serve.conftest import SHOP
 from tests.serve.live import opened, serving
 
@@ -301,3 +308,37 @@ def answers(client: httpx.Client) -> bool:
         return client.get("/admin/v1/bundles").status_code == 200
     except httpx.TransportError:
         return False
+
+
+def test_the_keeper_goes_with_the_bundle(shop: Path, other: Path, tmp_path: Path) -> None:
+    """After a swap the snapshots are those of the bundle that answers, so that a restart need not fold the whole log; a bundle that cannot be
+    opened leaves it where it is."""
+    settings = Settings({"default": str(shop)}, f"sqlite:{tmp_path / 'events.log'}", verify=False, warm=2, entries=1)
+    wishes = Wishes(settings.place)
+    wishes.begin(settings.surfaces)
+    service = Service.open(settings)
+    service.start()
+    keeper = Keeper(settings)
+
+    def active(folder: Path) -> None:
+        wishes.change("default", lambda wish: replace(wish, active=str(folder), previous=wish.active))
+        service.writer.append(Entry(entry.ITEMS_GONE, encoded(entry.Gone([f"x{service.log.last()}"], service.now()))))
+        keeper.beat()
+
+    def kept(folder: Path) -> list[int]:
+        return [snapshot.position(each) for each in snapshot.listed(settings.place / named(str(folder)))]
+
+    active(shop)
+    assert (kept(shop), kept(other)) == ([1], [])
+    active(other)
+    assert (kept(shop), kept(other)) == ([1], [2])
+    active(tmp_path / "no bundle")
+    assert kept(other) == [3, 2]
+    active(shop)
+    assert kept(shop) == [4, 1]
+    keeper.service.close()
+    service.close()
+    again = Service.open(replace(settings, surfaces={"default": str(other)}))
+    again.attach()
+    assert again.saved == {"default": 3}
+    again.close()

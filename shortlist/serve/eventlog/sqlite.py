@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS entries (
 CREATE UNIQUE INDEX IF NOT EXISTS by_key ON entries (key) WHERE key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS by_request ON entries (request) WHERE request IS NOT NULL;
 CREATE INDEX IF NOT EXISTS erasures ON entries (position) WHERE kind = 6;
+CREATE INDEX IF NOT EXISTS catalogue ON entries (position) WHERE kind IN (3,4);
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 INSERT = "INSERT INTO entries (kind, time, key, digest, request, body) VALUES (?, ?, ?, ?, ?, ?)"

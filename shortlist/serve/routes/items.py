@@ -27,15 +27,15 @@ def add(routes: Routes, app: App) -> None:
         """New items, or new attributes of known ones, all or none: `{"rows": [{"item_id", ...attributes}]}`. Columns that a row does not
         name keep their value. A new item can be recommended from the next request on, one without `available_from` from now on."""
         app.check()
-        table = service.engine(None).catalogue.items
+        tables = [each.items for each in service.catalogues()]
         rows = []
         for i, row in enumerate(body.rows):
             own = dict(row)
             name = own.pop("item_id", None)
             if not is_id(name):
                 raise DataError(f"rows[{i}]: item_id must be an id, not {str(name)[:80]!r}")
-            usable(name, table.ids, f"rows[{i}]: item_id")
-            rows.append({"item_id": name, **upsert.checked(table, own, f"rows[{i}]", DATES)})
+            usable(name, [table.ids for table in tables], f"rows[{i}]: item_id")
+            rows.append({"item_id": name, **upsert.checked(tables, own, f"rows[{i}]", DATES)})
         content = entry.Rows(rows, service.now())
         ack = await app.append(Entry(entry.ITEMS, encode(content)))
         return wire.Changed(len(rows), ack.position)
@@ -43,7 +43,7 @@ def add(routes: Routes, app: App) -> None:
     async def delete(request: Request, body: wire.ItemIds) -> wire.Changed:
         """These items are not shown any more, from the next request on, until they are put again. One that nobody knows is no error."""
         app.check()
-        ids = service.engine(None).catalogue.items.ids
+        ids = [each.items.ids for each in service.catalogues()]
         for i, name in enumerate(body.item_ids):
             usable(name, ids, f"item_ids[{i}]")
         ack = await app.append(Entry(entry.ITEMS_GONE, encode(entry.Gone(list(body.item_ids), service.now()))))

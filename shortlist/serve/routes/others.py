@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
@@ -14,8 +15,9 @@ from shortlist.serve.told import LONGEST
 if TYPE_CHECKING:
     from shortlist.serve.app import App
 
-RANK = ("user_id", "items", "time")
-SIMILAR = ("item_id", "k", "time", "exclude", "filter")
+SHARED = ("user_id", "k", "surface", "time", "deadline_ms")
+RANK = (*SHARED, "items")
+SIMILAR = (*SHARED, "item_id", "exclude", "filter")
 
 
 def add(routes: Routes, app: App) -> None:
@@ -30,20 +32,24 @@ def add(routes: Routes, app: App) -> None:
         if body.context is not None:
             given = {name: getattr(body.context, identifier(name)) for name in names}
             made["context"] = {name: value for name, value in given.items() if value is not None}
-        return made
+        return made if body.shown else {**made, "shown": False}
 
     async def rank(request: Request, body: Any) -> Any:
-        """The given items in the order of the ranker for this user. `left_out` has those that a filter drops or that nobody knows, with the
-        reason. It is not logged as shown: send an impression where it is."""
+        """The given items in the order of the ranker for this user, at most `k`, all when not given. `left_out` has the others: those that a filter
+        drops, that nobody knows, and that come after the k-th, with the reason. It is logged as shown, as a recommendation is; with `shown` false it
+        is logged, and no impression."""
+        since = time.perf_counter()
         app.check()
-        engine, wanted = service.engine(body.surface), asked(body, RANK)
-        return await app.line.run(lambda: engine.rank(wanted))
+        wanted = asked(body, RANK)
+        return await app.line.run(lambda: service.rank(wanted, since))
 
     async def similar(request: Request, body: Any) -> Any:
-        """Items like one, best first: what the sources find for somebody who has met that item alone. Of an item that nobody knows, none."""
+        """Items like one, best first: what the sources find for somebody who has met that item alone. Of an item that nobody knows, none. `user_id`
+        says who sees them, for the log."""
+        since = time.perf_counter()
         app.check()
-        engine, wanted = service.engine(body.surface), asked(body, SIMILAR)
-        return await app.line.run(lambda: engine.similar(wanted))
+        wanted = asked(body, SIMILAR)
+        return await app.line.run(lambda: service.similar(wanted, since))
 
     async def trace(request: Request) -> dict[str, Any]:
         """Why an answer is as it is: every shown item with its sources, ranks and scores; with `item_id`, why that item is in it, or why not:

@@ -27,7 +27,7 @@ def add(routes: Routes, app: App) -> None:
     async def recommend(request: Request, body: Any) -> Any:
         """Items for a user, best first. A user whom nobody knows, or none at all, is no error, nor is a list that is shorter than k.
         `exclude` and `filter` rule items out; `cursor` of the answer before asks for the next page, which never repeats an item. The answer comes by `deadline_ms`, and says in
-        `degraded` what it had to do without."""
+        `degraded` what it had to do without. With `shown` false it is logged, and no impression: nobody will see it."""
         since = time.perf_counter()
         app.check()
         asked = {name: value for name in PLAIN if (value := getattr(body, name)) is not None}
@@ -37,6 +37,8 @@ def add(routes: Routes, app: App) -> None:
             }
         if body.explain:
             asked["explain"] = True
+        if not body.shown:
+            asked["shown"] = False
         return await app.line.run(lambda: service.recommend(asked, since))
 
     routes.add(

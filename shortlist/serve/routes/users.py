@@ -38,22 +38,23 @@ def add(routes: Routes, app: App) -> None:
         """New users, or new attributes of known ones, all or none: `{"rows": [{"user_id", ...attributes}]}`. Columns that a row does not
         name keep their value. A user need not be put before the first request or event."""
         app.check()
-        table = service.engine(None).catalogue.users
+        tables = [each.users for each in service.catalogues()]
         rows = []
         for i, row in enumerate(body.rows):
             own = dict(row)
             name = own.pop("user_id", None)
             if not is_id(name):
                 raise DataError(f"rows[{i}]: user_id must be an id, not {str(name)[:80]!r}")
-            usable(name, table.ids, f"rows[{i}]: user_id")
-            rows.append({"user_id": name, **upsert.checked(table, own, f"rows[{i}]")})
+            usable(name, [table.ids for table in tables], f"rows[{i}]: user_id")
+            rows.append({"user_id": name, **upsert.checked(tables, own, f"rows[{i}]")})
         ack = await app.append(Entry(entry.USERS, encode(entry.Rows(rows, service.now()))))
         return wire.Changed(len(rows), ack.position)
 
     async def get(request: Request) -> wire.User:
-        """What is known of a user: attributes, and the newest events of the history. Of one whom nobody knows, nothing is."""
+        """What the bundle of a surface, or of the first, knows of a user: attributes, and the newest events of the history. Of one whom nobody
+        knows, nothing is."""
         app.check()
-        engine = service.engine(None)
+        engine = service.engine(request.query_params.get("surface"))
         engine.catch_up()
         name = named(request)
         users = engine.catalogue.users
@@ -82,7 +83,7 @@ def add(routes: Routes, app: App) -> None:
     path = "/v1/users/{user_id:path}"
     routes.add(
         "GET", path, get, scope="read", name="get_user", summary="What is known of a user", answer=wire.User, errors=(422, 503),
-        parameters=about,
+        parameters=[*about, {"name": "surface", "in": "query", "required": False, "schema": {"enum": list(service.engines)}}],
     )  # fmt: skip
     routes.add(
         "DELETE", path, delete, scope="write", name="erase_user", summary="Erase a user", answer=wire.Erased,
