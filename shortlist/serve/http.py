@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect
 from shortlist.core.errors import ShortlistError
 from shortlist.pipeline.resilient import Unavailable
 from shortlist.serve.eventlog.contract import KeyUsed, LogError
+from shortlist.serve.hint import hint
 from shortlist.serve.security import Denied
 
 LOGGER = logging.getLogger("shortlist.serve")
@@ -90,7 +91,7 @@ class Routes:
                     made = await handler(request, decoder.decode(await read(request, most)))
                 response = made if isinstance(made, Response) else json(made)
             except Exception as error:
-                response = failed(error)
+                response = failed(error, body)
             hooks.finished(name, response.status_code, time.perf_counter() - started)
             return response
 
@@ -129,8 +130,8 @@ def json(made: Any, status: int = 200) -> Response:
     return Response(_encoder.encode(made), status, media_type=JSON)
 
 
-def failed(error: Exception) -> Response:
-    """The response to an error: one clear line, and a status that says whose fault it is."""
+def failed(error: Exception, body: Any = None) -> Response:
+    """The response to an error: one clear line, and a status that says whose fault it is. body: the type that a body should have had."""
     if isinstance(error, Denied):
         response = json(Error(str(error)), error.status)
         if error.status == 401:
@@ -142,7 +143,8 @@ def failed(error: Exception) -> Response:
             response.headers["Retry-After"] = str(error.after)
         return response
     if isinstance(error, msgspec.ValidationError):
-        return json(Error(line(f"body: {error}")), 422)
+        told = line(f"body: {error}")  # what was sent is echoed, so it is cut before what helps is added
+        return json(Error(told + ("" if body is None else hint(body, str(error)))), 422)
     if isinstance(error, msgspec.DecodeError | UnicodeDecodeError | RecursionError):
         return json(Error(line(f"body: not JSON: {error}")), 400)
     if isinstance(error, LogError | Unavailable):
