@@ -5,15 +5,19 @@ from typing import Annotated
 
 import typer
 
-from shortlist.cli.options import Json
+from shortlist.cli.options import Bundle, Json
 from shortlist.cli.output import as_json, say
 from shortlist.cli.progress import Watch
 from shortlist.core.errors import ConfigError
 from shortlist.core.files import refuse_others
 from shortlist.data import get as getting
 from shortlist.data.dataset import tables
+from shortlist.pipeline.bundle import manifest
 from shortlist.serve import export as exporting
+from shortlist.serve import prune as pruning
+from shortlist.serve.eventlog.contract import EventLog
 from shortlist.serve.eventlog.open import open_log
+from shortlist.serve.swap import named
 
 app = typer.Typer()
 
@@ -47,11 +51,9 @@ def export(
     json: Json = False,
 ) -> None:
     """Make a data set of a service's log: events, what was shown, items and users as they have become. The service may run meanwhile."""
-    if log.startswith("sqlite:") and not Path(log.partition(":")[2]).expanduser().exists():
-        raise ConfigError(f"--log {log}: no such log")
     refuse_others(out, exporting.ABOUT)
     base = tables(data) if data else None
-    held = open_log(log)
+    held = there(log)
     try:
         made = exporting.export(held, out, base, impression)
     finally:
@@ -59,6 +61,9 @@ def export(
     if json:
         as_json({"out": out, **vars(made)})
         return
+    if made.pruned:
+        held_by = f"as far as {data} has it" if data else "not here: give the data that hold it (--data)"
+        say(f"the log was pruned up to position {made.pruned}: what came before is {held_by}")
     for why, count in made.left_out.items():
         say(f"left out: {count:,} {why}")
     say(
@@ -66,3 +71,33 @@ def export(
     )
     say(f"next: shortlist fit RECIPE --data {out} --out BUNDLE")
     say(f"then: shortlist serve BUNDLE --log LOG --after {made.position}")
+
+
+@app.command()
+def prune(
+    bundle: Bundle,
+    log: Annotated[str, typer.Option("--log", help="The log of a service: sqlite:PATH or redis://...")],
+    json: Json = False,
+) -> None:
+    """Clear a service's log of the events and answers that a bundle's data hold (`serve --after`). No older bundle can be started on it again, and parity of
+    those answers is gone; keys, items and erasures stay. The service may run meanwhile, with this bundle or a newer one."""
+    manifest(bundle)
+    name = named(str(bundle))
+    held = there(log)
+    try:
+        upto, cleared = pruning.prune(held, name)
+    finally:
+        held.close()
+    if json:
+        as_json({"bundle": name, "position": upto, "cleared": cleared})
+    else:
+        say(
+            f"{cleared:,} entries up to position {upto} are cleared; bundles older than {bundle} need the log as it was"
+        )
+
+
+def there(log: str) -> EventLog:
+    """The log at an address. ConfigError for a file that is not there: it must not be made."""
+    if log.startswith("sqlite:") and not Path(log.partition(":")[2]).expanduser().exists():
+        raise ConfigError(f"--log {log}: no such log")
+    return open_log(log)

@@ -33,6 +33,7 @@ from shortlist.serve.eventlog.writer import Writer
 from shortlist.serve.fold import FOLDED, PIECE, fold, gone, hide
 from shortlist.serve.likeness import similar
 from shortlist.serve.parallel import in_order
+from shortlist.serve.prune import readable
 from shortlist.serve.record import Recorder
 from shortlist.state import snapshot
 from shortlist.state.state import State
@@ -125,6 +126,7 @@ class Engine:
         self.writer, self.position = writer, base
         self.hasher = self.hasher or Hasher(writer.log)
         started = self.position = self.restart(root, base)
+        readable(self.log, started, self.name)
         self.catch_up()
         self.outdated = False  # the log as it is now has been folded in, by the rules of `restart`
         return started

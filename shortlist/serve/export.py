@@ -27,6 +27,7 @@ from shortlist.serve.erase import Hasher, erased
 from shortlist.serve.eventlog.codec import decode
 from shortlist.serve.eventlog.contract import EventLog
 from shortlist.serve.fold import DATE
+from shortlist.serve.prune import pruned
 
 ABOUT = "log.json"
 PIECE = 5000  # entries of the log that are read at a time
@@ -41,10 +42,11 @@ SHOWN = {
 
 @dataclass
 class Exported:
-    """position: of the log; events, impressions: rows that come from it; left_out: rows of it that the data cannot hold, and rows of the data
-    whose users were erased, by the reason."""
+    """position: of the log; pruned: up to where it has been cleared, so that the data must hold it; events, impressions: rows that come from it;
+    left_out: rows of it that the data cannot hold, and rows of the data whose users were erased, by the reason."""
 
     position: int
+    pruned: int = 0
     events: int = 0
     impressions: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
@@ -76,7 +78,7 @@ class Rows:
 def export(log: EventLog, out: Path, base: Tables | None = None, impression: str = "impression") -> Exported:
     """Write the tables to a new folder, whole or not at all; the log's rows are held in memory. base: the data that the first bundle was fitted
     on; the log's rows come behind it. impression: the event kind of what was shown, "" = leave it out. DataError where there is nothing to write."""
-    made = Exported(log.last())
+    made = Exported(log.last(), pruned(log))
     tables = _plain(base, log, made) if base is not None else {}
     events, shown = Rows(), Rows()
     changed: dict[str, dict[Id, dict[str, Any]]] = {"items": {}, "users": {}}

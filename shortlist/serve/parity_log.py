@@ -23,6 +23,7 @@ from shortlist.serve.eventlog.contract import EventLog
 from shortlist.serve.eventlog.open import open_log
 from shortlist.serve.fold import PIECE
 from shortlist.serve.parity import Found, Parity, own
+from shortlist.serve.prune import readable
 
 ANSWER, ROWS = "answer", "rows"  # what is compared besides the columns
 FREE = {
@@ -43,7 +44,8 @@ def parity_log(bundle: Path, address: str, progress: Callable[..., Iterable[Any]
     loaded, log = Bundle.load(bundle), open_log(address)
     try:
         engine = Engine.of(loaded)
-        base = int(log.meta(f"base.{loaded.name}", lambda: "0"))
+        base = int(log.meta(f"base.{loaded.name}") or 0)
+        readable(log, base, loaded.name)
         found = Parity(loaded.name, loaded.name)
         places = _places(log, loaded.name, base, found)
         if most and len(places) > most:

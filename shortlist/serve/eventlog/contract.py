@@ -66,8 +66,12 @@ class EventLog(Protocol):
         """The entry of a served answer, by its id."""
         ...
 
-    def meta(self, name: str, make: Callable[[], str]) -> str:
-        """A word that belongs to the log, made once and the same for everybody since."""
+    def meta(self, name: str, make: Callable[[], str] | None = None) -> str:
+        """A word that belongs to the log, made once and the same for everybody since; "" where there is none and none is to be made."""
+        ...
+
+    def note(self, name: str, word: str) -> None:
+        """Another word in its place, durable when this returns."""
         ...
 
     def rewrite(self, change: Callable[[Stored], bytes | None], upto: int) -> int:

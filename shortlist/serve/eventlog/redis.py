@@ -132,14 +132,19 @@ class RedisLog:
         found = self.read(int(position) - 1, 1)
         return found[0] if found and found[0].position == int(position) else None
 
-    def meta(self, name: str, make: Callable[[], str]) -> str:
+    def meta(self, name: str, make: Callable[[], str] | None = None) -> str:
         """See EventLog."""
         with self._trouble():
             held = self._link.hget(self._at["meta"], name)
-            if held is None:
+            if held is None and make is not None:
                 self._link.hsetnx(self._at["meta"], name, make())
                 held = self._link.hget(self._at["meta"], name)
-        return bytes(held).decode()
+        return "" if held is None else bytes(held).decode()
+
+    def note(self, name: str, word: str) -> None:
+        """See EventLog."""
+        with self._trouble():
+            self._link.hset(self._at["meta"], name, word)
 
     def rewrite(self, change: Callable[[Stored], bytes | None], upto: int) -> int:
         """See EventLog. The stream's entry goes, the new body takes its place beside it, and the append-only file is written anew."""

@@ -123,15 +123,20 @@ class SqliteLog:
             row = self._reader.execute(query, (request,)).fetchone()
         return None if row is None else Stored(*row)
 
-    def meta(self, name: str, make: Callable[[], str]) -> str:
+    def meta(self, name: str, make: Callable[[], str] | None = None) -> str:
         """See EventLog."""
         with self._trouble(), self._writing:
             query = "SELECT value FROM meta WHERE name = ?"
             row = self._writer.execute(query, (name,)).fetchone()
-            if row is None:
+            if row is None and make is not None:
                 self._writer.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (name, make()))
                 row = self._writer.execute(query, (name,)).fetchone()
-            return str(row[0])
+            return "" if row is None else str(row[0])
+
+    def note(self, name: str, word: str) -> None:
+        """See EventLog."""
+        with self._trouble(), self._writing:
+            self._writer.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, word))
 
     def rewrite(self, change: Callable[[Stored], bytes | None], upto: int) -> int:
         """See EventLog. Freed pages are zeroed, and the write-ahead log, which still holds the old ones, is emptied."""
