@@ -16,7 +16,7 @@ from shortlist.data.log import Log
 from shortlist.learn.space import Space, fitted_space, user_vectors
 
 READINGS = ("max", "mean", "last", "dot", "norm")
-LANES = 16  # history items side by side in the kernel: the widest vector register, so that no loop has a remainder
+LANES = 8  # history items side by side in the kernel: a vector register, so that no loop has a remainder
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from numba import carray, cfunc, njit, types
 from numba.extending import intrinsic
 
 from shortlist.core.batch import Array
+from shortlist.state.ahead import fetch
 from shortlist.state.keys import find_pairs
 
-# Of an entry: where it finds its arrays (about), the slots and how many, the reading time, the latest event's time, where to write, and
+# Of an entry: where it finds its arrays (about; the first one holds a row of 8-byte numbers per slot), the slots and how many, the reading time, the latest event's time, where to write, and
 # whether float64 (lists: their mean is taken before anything is rounded) or float32.
 ENTRY = types.void(*[types.int64] * 7)
 SHAPE = 3  # numbers that describe an array: address, rows, columns
@@ -125,34 +126,60 @@ def run(keys: Array, ops: Array, item: Array, things: Array, time: Array, now: i
     """All operations of all keys of a request, of its (m,) candidates into rows of `out` (rows, m), of the request alone into `ones`
     (rows, 1). things: the request's own codes: its user, that user's newest item, and what else parts name; time: (1,)."""
     room = max(len(item), 1)
-    slots, first, second = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+    every, first, second = np.empty((len(keys), room), np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
     starts = np.zeros(len(item) + 1, np.int64)
+    for k in range(len(keys)):  # all slots before the first reading, so that memory can be asked for all rows at once
+        if keys[k, 2] < 0:
+            size = len(item) if keys[k, 0] else 1
+            _slots(keys[k], -1, item, things, starts, first, second, every[k, :size])
+            if size > 1:
+                _ahead(ops, keys[k, OPS], keys[k, OPS + 1], every[k, :size])
     for k in range(len(keys)):
         key = keys[k]
-        size, lists = len(item) if key[0] else 1, key[2]
-        if lists >= 0:
-            size = _begin(key[PART + WIDTH * lists :], item, starts)
-            if size > len(slots):
-                slots, first, second = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
-        if key[1] == 0:
-            slots[0] = 0
-        elif key[1] == 1:
-            _codes(key[PART:], lists == 0, lists, item, things, starts, slots)
-        else:
-            a = _codes(key[PART:], lists == 0, lists, item, things, starts, first)
-            b = _codes(key[PART + WIDTH :], lists == 1, lists, item, things, starts, second)
-            table, places = carray(_int64s(key[TABLE]), key[TABLE + 2]), carray(_int32s(key[TABLE + 1]), key[TABLE + 2])
-            find_pairs(table, places, first[:a], second[:b], slots[:size])
         into = out if key[0] else ones
+        if key[2] < 0:
+            for o in range(key[OPS], key[OPS + 1]):
+                entry, about, row, _ = ops[o]
+                place = into.ctypes.data + 4 * into.shape[1] * row
+                _call(entry, about, every[k].ctypes.data, into.shape[1], time.ctypes.data, now, place, 0)
+            continue
+        size = _begin(key[PART + WIDTH * key[2] :], item, starts)
+        slots = np.empty(size, np.int64)
+        _slots(key, key[2], item, things, starts, np.empty(size, np.int64), np.empty(size, np.int64), slots)
         for o in range(key[OPS], key[OPS + 1]):
             entry, about, row, rows = ops[o]
-            if lists < 0:
-                place = into.ctypes.data + 4 * into.shape[1] * row
-                _call(entry, about, slots.ctypes.data, size, time.ctypes.data, now, place, 0)
-            else:
-                every = np.empty((rows, size))
-                _call(entry, about, slots.ctypes.data, size, time.ctypes.data, now, every.ctypes.data, 1)
-                averaged(every, starts, into[row : row + rows])
+            read = np.empty((rows, size))
+            _call(entry, about, slots.ctypes.data, size, time.ctypes.data, now, read.ctypes.data, 1)
+            averaged(read, starts, into[row : row + rows])
+
+
+@njit(cache=True, nogil=True)
+def _slots(
+    key: Array, lists: int, item: Array, things: Array, starts: Array, first: Array, second: Array, out: Array
+) -> None:
+    """The slots of a key: one, or one per candidate, or one per entry of its lists. first, second: room for the codes."""
+    if key[1] == 0:
+        out[0] = 0
+    elif key[1] == 1:
+        _codes(key[PART:], lists == 0, lists, item, things, starts, out)
+    else:
+        a = _codes(key[PART:], lists == 0, lists, item, things, starts, first)
+        b = _codes(key[PART + WIDTH :], lists == 1, lists, item, things, starts, second)
+        table, places = carray(_int64s(key[TABLE]), key[TABLE + 2]), carray(_int32s(key[TABLE + 1]), key[TABLE + 2])
+        find_pairs(table, places, first[:a], second[:b], out)
+
+
+@njit(cache=True, nogil=True)
+def _ahead(ops: Array, first: int, last: int, slots: Array) -> None:
+    """Ask memory for the rows that operations will read."""
+    for o in range(first, last):
+        told = carray(_int64s(ops[o, 1]), SHAPE)
+        start, rows, width = told[0], np.uint64(told[1]), 8 * told[2]
+        for i in range(len(slots)):
+            row = start + width * (slots[i] if np.uint64(slots[i]) < rows else 0)
+            fetch(row)
+            if width > 8:  # it may end in the next line
+                fetch(row + width - 8)
 
 
 @njit(cache=True, nogil=True)

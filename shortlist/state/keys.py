@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from shortlist.core.batch import Array
+from shortlist.state.ahead import fetch
 
 EMPTY = -1
 SMALLEST = 1024
@@ -250,11 +251,12 @@ def _insert(
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _near(table: Array, places: Array, key: Any, capacity: int) -> Any:
+def _near(table: Array, places: Array, key: Any, capacity: int) -> None:
     """Ask for the place where a key may be, without waiting: one key after the other, each look that fails would have to be seen to
-    before the next. The number says nothing."""
+    before the next."""
     spot = _spot(key, capacity)
-    return table[spot] ^ places[spot]
+    fetch(table.ctypes.data + 8 * spot)
+    fetch(places.ctypes.data + 4 * spot)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -268,7 +270,7 @@ def _slot(table: Array, places: Array, key: Any, capacity: int) -> Any:
 def _find(table: Array, places: Array, keys: Array, out: Array) -> None:
     capacity = len(table)
     for i in range(len(keys)):
-        out[i] = _near(table, places, keys[i], capacity)
+        _near(table, places, keys[i], capacity)
     for i in range(len(keys)):
         out[i] = _slot(table, places, keys[i], capacity) if keys[i] >= 0 else -1
 
@@ -278,9 +280,7 @@ def find_pairs(table: Array, places: Array, first: Array, second: Array, out: Ar
     """Slots of the packed pairs of two columns of codes, one of which may be a single code, into `out`."""
     capacity, left, right = len(table), len(first) > 1, len(second) > 1
     for i in range(len(out)):
-        out[i] = _near(
-            table, places, (np.int64(first[i if left else 0]) << 32) | np.int64(second[i if right else 0]), capacity
-        )
+        _near(table, places, (np.int64(first[i if left else 0]) << 32) | np.int64(second[i if right else 0]), capacity)
     for i in range(len(out)):
         a, b = np.int64(first[i if left else 0]), np.int64(second[i if right else 0])
         out[i] = _slot(table, places, (a << 32) | b, capacity) if a >= 0 and b >= 0 else -1
