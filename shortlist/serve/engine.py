@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ import polars as pl
 from shortlist.core import rows
 from shortlist.core.batch import Array, Batch, Columns, concat
 from shortlist.core.contracts import Mask
-from shortlist.core.errors import BundleError, ConfigError, DataError
+from shortlist.core.errors import ConfigError, DataError
 from shortlist.data.catalogue import Catalogue
 from shortlist.pipeline.answer import found_by, table
 from shortlist.pipeline.bundle import Bundle
@@ -26,16 +25,12 @@ from shortlist.pipeline.trace import Trace
 from shortlist.serve import ask, entry, told
 from shortlist.serve.ask import MOST, Asked, Filters
 from shortlist.serve.digest import digests, of_names
-from shortlist.serve.erase import Hasher, erased, forget
 from shortlist.serve.eventlog.codec import encode
-from shortlist.serve.eventlog.contract import Ack, Entry, EventLog, KeyUsed, LogError
-from shortlist.serve.eventlog.writer import Writer
-from shortlist.serve.fold import FOLDED, PIECE, fold, gone, hide
+from shortlist.serve.eventlog.contract import Entry, LogError
+from shortlist.serve.follower import Follower
 from shortlist.serve.likeness import similar
 from shortlist.serve.parallel import in_order
-from shortlist.serve.prune import readable
 from shortlist.serve.record import Recorder
-from shortlist.state import snapshot
 from shortlist.state.state import State
 
 if TYPE_CHECKING:
@@ -43,11 +38,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST", "Engine"]
 
-LOGGER = logging.getLogger("shortlist.serve")
 REQUEST = "the request"  # who dropped what the request did not allow
 
 
-class Engine:
+class Engine(Follower):
     """The same pipeline and state that were trained and measured, for one request at a time or for many. Not for several threads at a
     time: whoever has several puts requests in turn.
 
@@ -60,24 +54,16 @@ class Engine:
         name: str = "", clock: Callable[[], float] | None = None, surface: str = "default", impression: str = "",
         serve: Serve | None = None,
     ) -> None:  # fmt: skip
-        self.pipeline = pipeline
+        super().__init__(pipeline, state, name, impression)
         self.serve = serve or Serve()
         self.resilient: Resilient | None = None
         self.observe: Callable[[str, Trace | None, list[str]], None] | None = None  # told of every answer: figures
-        self.state = state
         self.k = k
         self.chunk = chunk
         self.context = tuple(context)
-        self.name = name
         self.surface = surface
-        self.position = 0  # of the log: every entry up to it is folded in
-        self.writer: Writer | None = None
-        self.impression = impression  # the event kind of which a served answer is an event; "" = it is none
         self.traces: Traces | None = None  # where it keeps why answers are as they are
-        self.epoch = 0  # the log position of the newest erasure that the codes of items reckon with
-        self.hasher: Hasher | None = None  # of ids, with a log: who was erased
         self.known_users = len(state.catalogue.users)  # of the bundle: codes below it
-        self.outdated = False  # somebody was erased, and the state was built from a log with them in it
         self._clock = clock
         self._recorder: Recorder | None = None
         self._filters = Filters()
@@ -117,107 +103,6 @@ class Engine:
     def now(self) -> int:
         """Unix seconds of a request or event that does not say."""
         return int(self._clock()) if self._clock is not None else max(self.state.now, 0)
-
-    # The log
-
-    def follow(self, writer: Writer, base: int = 0, root: Path | None = None) -> int:
-        """From now on events go into a log, and every answer knows all that the log held when it was asked for. base: entries up to it are
-        in the bundle's data; root: where snapshots are. Returns the position from which the log was folded in."""
-        self.writer, self.position = writer, base
-        self.hasher = self.hasher or Hasher(writer.log)
-        started = self.position = self.restart(root, base)
-        readable(self.log, started, self.name)
-        self.catch_up()
-        self.outdated = False  # the log as it is now has been folded in, by the rules of `restart`
-        return started
-
-    @property
-    def log(self) -> EventLog:
-        """The log that it follows. ConfigError where there is none."""
-        if self.writer is None:
-            raise ConfigError("this engine has no log: `follow` one first")
-        return self.writer.log
-
-    def snapshot(self, root: Path) -> Path:
-        """Write what the state is now, at its log position, so that a restart need fold the tail only."""
-        return snapshot.save(self.state, root / self.name, position=self.position)
-
-    def restore(self, root: Path, least: int = 0) -> bool:
-        """Go on from the newest snapshot of this bundle, if there is one, at `least` or later in the log. A damaged one is passed over for
-        the one before."""
-        for folder in snapshot.listed(root / self.name):
-            try:
-                if snapshot.position(folder) < least:
-                    return False
-                self.state, self.position = snapshot.load(folder), snapshot.position(folder)
-            except BundleError as error:
-                LOGGER.warning("a snapshot is passed over: %s", error)
-                continue
-            self._changed(self.catalogue.items.touched())
-            return True
-        return False
-
-    def catch_up(self) -> int:
-        """Fold in what the log has and this engine has not: how many entries it was behind. LogError where the log is away."""
-        if self.writer is None:
-            return 0
-        log = self.writer.log
-        last, first = log.last(), self.position
-        kinds = (*FOLDED, entry.SERVED) if self.impression else FOLDED
-        while self.position < last:
-            found = log.read(self.position, PIECE, kinds)
-            self.fold(found)
-            whole = len(found) < PIECE  # then the log has no more of these kinds, at least up to `last`
-            self.position = max(found[-1].position if found else 0, last if whole else 0)
-        return max(last - first, 0)
-
-    def fold(self, entries: Sequence[Any]) -> None:
-        """Fold entries of a log in; they must follow what is folded in already."""
-        fold(self.state, entries, self.impression, self._changed, self._erased)
-
-    def _erased(self, content: entry.Erased) -> None:
-        """Users go at once; when the log has been cleared of them, the state is to be built again (`rebuilt`)."""
-        if self.hasher is not None:
-            forget(self.state, content.hashes, self.hasher)
-        self.outdated = self.outdated or not content.hashes
-
-    def restart(self, root: Path | None, base: int) -> int:
-        """As of the newest snapshot from after the newest erasure, else as of the bundle, without the users who were erased since. base:
-        the log position that the bundle stands at. Returns the position to follow the log from."""
-        hashes, position, _ = erased(self.log)
-        self.epoch = position
-        if root is not None and self.restore(root, position):
-            return self.position
-        self.begin(self.log, base, hashes)
-        return base
-
-    def begin(self, log: EventLog, base: int, hashes: Iterable[str] | None = None) -> None:
-        """What must hold of a log although entries up to `base` are in the bundle's data: whoever was erased is forgotten, and what was deleted
-        is not shown. hashes: of the erased, where they are known already."""
-        self.hasher = self.hasher or Hasher(log)
-        forget(self.state, erased(log)[0] if hashes is None else hashes, self.hasher)
-        hide(self.state, gone(log, base))
-
-    def exchange(self, other: Engine) -> None:
-        """Take the state of another engine of the same bundle, that has folded the log as it is now."""
-        self.state, self.position, self.outdated, self.epoch = other.state, other.position, False, other.epoch
-        self._changed(self.catalogue.items.touched())
-
-    def _changed(self, codes: Array) -> None:
-        """Parts that keep something of their own for every item are told which items are new or different."""
-        for _, part in self.pipeline.parts():
-            if hasattr(part, "items_changed"):
-                part.items_changed(codes, self.catalogue)
-
-    def _append(self, kind: int, content: Any, key: str = "", sent: bytes = b"") -> Ack:
-        """Into the log, durable, and folded in; without a log only folded in."""
-        if self.writer is None:
-            raise ConfigError("this engine has no log: `follow` one first")
-        ack = self.writer.append(Entry(kind, encode(content), key, sent=sent))
-        if ack.problem:
-            raise KeyUsed(f"idempotency key {key!r}: {ack.problem}")
-        self.catch_up()
-        return ack
 
     # Answers
 
@@ -558,7 +443,7 @@ class Engine:
         sent = encode(content) if key else b""
         content = told.checked(content, [self.catalogue], self.moment)
         if self.writer is not None:
-            ack = self._append(entry.EVENTS, content, key, sent)
+            ack = self.append(entry.EVENTS, content, key, sent)
             return 0 if ack.duplicate else len(content.time)
         columns, first = told.coded(content, self.catalogue), self.state.count
         self.state.apply(columns)

@@ -14,9 +14,12 @@ import pytest
 
 from shortlist.cli import main
 from shortlist.core.batch import Batch, Columns
+from shortlist.core.errors import ConfigError
 from shortlist.data.dataset import encode, tables
 from shortlist.data.schema import Tables
 from shortlist.data.synthetic import START, world
+from shortlist.experiment.fit import fit
+from shortlist.pipeline.config import parse
 from shortlist.serve import entry
 from shortlist.serve.engine import Engine
 from shortlist.serve.eventlog.codec import decode
@@ -203,6 +206,32 @@ def test_the_log_trains_the_next_model(
     told = parity_log(bundle, f"sqlite:{log}")
     assert told.requests >= 11
     assert told.differences == 0
+
+
+def test_a_bundle_that_ranks_what_it_is_given(log: Path, folder: Path, tmp_path: Path) -> None:
+    """Trained on what was shown, it is served by `rank`: warm, logged, the same in parity; to recommend it has nothing, and says so."""
+    shown = {
+        **SHOP,
+        "pipeline": {"candidates": "impressions"},
+        "filter": [],
+        "source": [],
+        "train": {"requests": 200, "validate": 50, "negatives": 0},
+    }
+    bundle = tmp_path / "slates"
+    fit(parse(shown), encode(tables(folder))).save(bundle)
+    address = f"sqlite:{tmp_path / 'new.log'}"
+    service = opened(bundle, address)
+    assert service.warmed > 1
+    ranked = service.rank({"user_id": "u00003", "items": ["i00001", "i00002", "i00003", "no such"], "k": 2})
+    assert len(ranked["items"]) == 2
+    assert ranked["degraded"] == []
+    assert {each["reason"] for each in ranked["left_out"]} == {"unknown item", "ranked below the answer, or ruled out"}
+    with pytest.raises(ConfigError, match="ranks the items that requests come with"):
+        service.recommend({"user_id": "u00003"})
+    service.writer.flush()
+    service.close()
+    told = parity_log(bundle, address)
+    assert (told.requests, told.differences) == (1, 0)
 
 
 def hidden(engine: Engine) -> set[str]:
