@@ -3,9 +3,11 @@ authors', recommending and measuring are ours. `ok`: within the tolerance of the
 their own, in every metric: 0.001 for closed forms, 0.005 for iterative models, whose authors drew other numbers to begin with (where a fit
 takes seconds, ours is the mean of three seeds). What is not ok, and why, is in docs/results.md.
 
-    python bench/anchors.py [--only NAME ...] [--extra FOLDER] [--json]
+    python bench/anchors.py [--only NAME ...] [--extra FOLDER] [--json] [--choose]
 
---only: a protocol, or protocol/row; several may be given. --extra: a folder with two files of the authors' that the data folder lacks, without
+--only: a protocol, or protocol/row; several may be given. --json: a JSON object a line, each printed as its row is done, so that a run that
+is broken off keeps what it has. --choose: instead, of the rows whose figure came without its hyperparameters, what every choice gives on
+the validation items; the test items are not looked at. --extra: a folder with two files of the authors' that the data folder lacks, without
 which some rows are passed over: `u.data` (the lines of MovieLens-100K in their first order) and `meta_info_ml1m.csv` (the attributes of
 films that HybridSVD was published with). Data: SHORTLIST_DATA. Minutes on two cores, two thirds of it for two models: `citeulike-a/ease`
 (16,980 items, 3.5 GB) and the EASE rows of `beauty`; all others are seconds.
@@ -88,6 +90,19 @@ def run(only: Sequence[str], extra: Path, progress: Callable[..., Any], tell: Ca
             )
 
 
+def choose(
+    only: Sequence[str], extra: Path, progress: Callable[..., Any], tell: Callable[[dict[str, Any]], None]
+) -> None:
+    """Measure every choice of the rows that leave one, on the validation items, and tell each as it is done."""
+    wanted = chosen(only)
+    for protocol in progress(wanted, "protocols", len(wanted)):
+        rows = [row for row in wanted[protocol] if row.choices]
+        measure = PROTOCOLS[protocol][0](data_folder(), progress, extra) if rows else None
+        for row in rows:
+            for options, got in measure.choose(row):
+                tell({"row": f"{protocol}/{row.name}", "options": options, "validation": got})
+
+
 def printed(line: dict[str, Any]) -> None:
     """A row as a line of the table."""
     metrics = list(line["published"] or line["reproduced"])
@@ -112,6 +127,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--extra", type=Path, default=data_folder() / "anchors" / "original")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--choose", action="store_true")
     options = parser.parse_args()
     chosen(options.only)
     if not data_folder().is_dir():
@@ -120,16 +136,23 @@ def main() -> None:
 
     def tell(line: dict[str, Any]) -> None:
         lines.append(line)
-        if not options.json:
+        if options.json:
+            print(json.dumps(line), flush=True)
+        elif options.choose:
+            figures = " ".join(f"{name} {figure:.4f}" for name, figure in line["validation"].items())
+            print(f"{line['row']:<34s} {line['options']}  {figures}", flush=True)
+        else:
             printed(line)
 
+    if options.choose:
+        with Watch() as progress:
+            choose(options.only, options.extra, progress, tell)
+        return
     if not options.json:
         heads = ("row", "published", "reproduced", "ours")
         print(f"{heads[0]:<34s} {heads[1]:<28s} {heads[2]:<28s} {heads[3]:<28s} off    tol.  ok seconds")
     with Watch() as progress:
         run(options.only, options.extra, progress, tell)
-    if options.json:
-        print(json.dumps(lines, indent=1))
     missed = sum(not line.get("ok", True) for line in lines)
     left_out = sum("lacks" in line for line in lines)
     print(f"{len(lines) - missed - left_out} ok, {missed} not, {left_out} passed over", file=sys.stderr)

@@ -3,9 +3,10 @@ each against the quickest package that is known to us, in one run: the same data
 same code, each run in a fresh process, medians of interleaved runs.
 
     python3.11 -m venv ../rivals && ../rivals/bin/pip install --no-deps -r bench/rivals/requirements.txt
-    python bench/retrieval.py --rivals ../rivals/bin/python [--rows ials-ml1m,ease-ml1m] [--runs 3] [--json]
+    python bench/retrieval.py --rivals ../rivals/bin/python [--rows ials-ml1m,ease-ml1m] [--runs 3] [--json] [--choose]
 
-Without --rivals only ours is measured. Ours answers through the engine: outside ids in, a table with ids, ranks and scores out, seen items left
+Without --rivals only ours is measured. --choose: what was known is cut once more in the same way, and both are fitted with every choice of
+their options on what comes before; recall there chooses, and what comes after the outer cut is not looked at. Ours answers through the engine: outside ids in, a table with ids, ranks and scores out, seen items left
 out by a filter; implicit answers in codes, RecTools in data frames. Both use all cores; BLAS has one thread where implicit says so.
 `_s` is time on the wall, `_cpu` processor seconds of all threads, which a busy machine disturbs less;
 `peak_mb` is how far memory rose above what was held before the fit (Linux).
@@ -18,6 +19,7 @@ for EASE and scikit-learn's SLIM cannot take them all.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -25,7 +27,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +53,34 @@ from shortlist.state.state import State
 ROOT = Path(__file__).parents[1]
 K = 10
 ALONE = 200  # users asked one by one
+PUBLISHED = str(ROOT / "bench" / "rivals" / "published.py")
+ASKED_FOR = 20_000  # users by whom options are chosen
+ENOUGH = 0.995  # of the recall of the most passes
 KEYS = ("fit_s", "fit_cpu", "all_s", "all_cpu", "one_ms", "peak_mb")
 ASKED = "bare_ms"  # one request to the source alone, codes in and codes out, as implicit has it
+
+
+@dataclass
+class Choice:
+    """Options to choose from: all of the grid first, with the most passes; then, with the best of it, fewer."""
+
+    grid: dict[str, tuple[Any, ...]]
+    passes: str
+    counts: tuple[int, ...]  # descending
+
+    def best(self, measure: Callable[[dict[str, Any]], float]) -> dict[str, Any]:
+        """The options of the highest figure; of the numbers of passes the lowest that is within ENOUGH of the most passes'."""
+        tried = []
+        for values in itertools.product(*self.grid.values()):
+            options = {**dict(zip(self.grid, values, strict=True)), self.passes: self.counts[0]}
+            tried.append((measure(options), options))
+        most, best = max(tried, key=lambda one: one[0])
+        for count in self.counts[1:]:
+            fewer = {**best, self.passes: count}
+            if measure(fewer) < ENOUGH * most:
+                break
+            best = fewer
+        return best
 
 
 @dataclass
@@ -63,6 +92,8 @@ class Row:
     rival: str
     options: dict[str, Any] = field(default_factory=dict)
     blas: int = 1  # threads of the rival's BLAS while it fits
+    choice: Choice | None = None  # of our options
+    rival_choice: Choice | None = None
 
 
 def slim(users: int, l1: float = 2.0, l2: float = 200.0) -> dict[str, Any]:
@@ -116,8 +147,8 @@ class Cut:
         return sparse.csr_array(sparse.hstack([fresh.astype(np.int64), unknown.reshape(-1, 1)]))
 
 
-def cut(name: str) -> Cut:
-    """A data set by name: see the top of the file."""
+def cut(name: str, choosing: bool = False) -> Cut:
+    """A data set by name: see the top of the file. choosing: what is known, cut once more."""
     family, _, head = name.partition("-")
     folder = Path(os.environ.get("SHORTLIST_DATA", ROOT.parent / "shared" / "data"))
     if family == "ml1m":
@@ -128,21 +159,27 @@ def cut(name: str) -> Cut:
         often = read.events.group_by("item_id").len().sort("len", "item_id", descending=True).head(int(head))
         read.events = read.events.filter(pl.col("item_id").is_in(often["item_id"].implode()))
     data = encode(read)
-    if family == "ml1m":
-        now = int(data.log.time[len(data.log) * 9 // 10])
-        log, later = data.log.before(now), data.log.slice(data.log.position(now), len(data.log))
-    else:
-        now = int(data.log.time[-1]) + 1
-        _, newest = np.unique(data.log.user[::-1], return_index=True)
-        hidden = np.zeros(len(data.log), dtype=bool)
-        hidden[len(data.log) - 1 - newest[np.bincount(data.log.user)[data.log.user[::-1][newest]] >= 5]] = True
-        log, later = data.log.take(~hidden), data.log.take(hidden)
+    known = data.log
+    for _ in range(2 if choosing else 1):
+        log, later, now = apart(known, family)
+        known = log
     users, rows = np.unique(log.user, return_inverse=True)
     items, columns = np.unique(log.item, return_inverse=True)
     matrix = sparse.csr_array((np.ones(len(log), dtype=np.float32), (rows, columns)), shape=(len(users), len(items)))
     matrix.sum_duplicates()
     matrix.data[:] = 1.0
     return Cut(data, log, later, now, users, items, matrix)
+
+
+def apart(log: Log, family: str) -> tuple[Log, Log, int]:
+    """What is known, what comes after, and when."""
+    if family == "ml1m":
+        now = int(log.time[len(log) * 9 // 10])
+        return log.before(now), log.slice(log.position(now), len(log)), now
+    _, newest = np.unique(log.user[::-1], return_index=True)
+    hidden = np.zeros(len(log), dtype=bool)
+    hidden[len(log) - 1 - newest[np.bincount(log.user)[log.user[::-1][newest]] >= 5]] = True
+    return log.take(~hidden), log.take(hidden), int(log.time[-1]) + 1
 
 
 def quality(items: Array, targets: sparse.csr_array) -> dict[str, float]:
@@ -241,6 +278,55 @@ def alone(given: Cut) -> Array:
     return np.linspace(0, len(given.users) - 1, ALONE).astype(np.int64)
 
 
+def choose(name: str, rivals: str | None, tell: Callable[[dict[str, Any]], None]) -> None:
+    """Every choice of both, by recall of up to ASKED_FOR users' items between the inner and the outer cut."""
+    row = ROWS[name]
+    given = cut(row.data, choosing=True)
+    targets = given.targets()
+    asked = np.flatnonzero(np.diff(targets.indptr))
+    asked = np.sort(np.random.default_rng(0).permutation(asked)[:ASKED_FOR])
+    kind = str(given.data.catalogue.kinds.name(0))
+    ctx = FitContext(given.data.catalogue, (kind,), now=given.now)
+    state = State(given.data.catalogue, row.part.folds(ctx), history=4096)
+    state.apply(given.log.columns)
+    left_out = filters(given.log, ctx)["seen"]
+
+    def told(who: str, options: dict[str, Any], items: Array) -> float:
+        got = quality(items, targets[asked])
+        tell({"row": name, "who": who, "options": options, "recall@10": got["recall@10"], "ndcg@10": got["ndcg@10"]})
+        return got["recall@10"]
+
+    def own(options: dict[str, Any]) -> float:
+        part = replace(row.part, **options)
+        part.fit(given.log, ctx)
+        found = []
+        for users in np.array_split(given.users[asked], max(len(asked) // 2000, 1)):
+            batch = Batch.of(users, np.array(given.now))
+            codes = part.retrieve(batch, state, K, left_out.mask(batch, state)).items
+            found.append(np.where(codes >= 0, np.searchsorted(given.items, codes), -1))
+        return told("ours", options, np.concatenate(found))
+
+    def theirs(options: dict[str, Any]) -> float:
+        assert rivals is not None
+        command = [rivals, PUBLISHED, row.rival, str(source), str(out), json.dumps({**row.options, **options})]
+        return told("rival", options, run(command, out, row.blas)["items"][asked])
+
+    if row.choice is not None:
+        tell({"row": name, "who": "ours", "chosen": row.choice.best(own)})
+    if row.rival_choice is not None and rivals is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            source, out = Path(folder) / "in.npz", Path(folder) / "out.npz"
+            written(source, given, asked)
+            tell({"row": name, "who": "rival", "chosen": row.rival_choice.best(theirs)})
+
+
+def written(path: Path, given: Cut, asked: Array | None = None) -> None:
+    """The input of published.py."""
+    matrix = given.matrix
+    rows = {} if asked is None else {"asked": asked}
+    np.savez(path, indptr=matrix.indptr, indices=matrix.indices, size=matrix.shape[1], k=K, alone=alone(given), **rows)
+
+
 def run(command: list[str], out: Path, blas: int | None) -> dict[str, Any]:
     """One process, and what it found."""
     env = dict(os.environ)
@@ -262,19 +348,11 @@ def measure(name: str, rivals: str | None, runs: int) -> dict[str, Any]:
     found: dict[str, list[dict[str, Any]]] = {"ours": [], "rival": []}
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "in.npz", Path(folder) / "out.npz"
-        np.savez(
-            source,
-            indptr=given.matrix.indptr,
-            indices=given.matrix.indices,
-            size=given.matrix.shape[1],
-            k=K,
-            alone=alone(given),
-        )
-        published = str(ROOT / "bench" / "rivals" / "published.py")
+        written(source, given)
         for _ in range(runs):
             found["ours"].append(run([sys.executable, __file__, "--ours", name, "--out", str(out)], out, None))
             if rivals is not None:
-                command = [rivals, published, row.rival, str(source), str(out), json.dumps(options)]
+                command = [rivals, PUBLISHED, row.rival, str(source), str(out), json.dumps(options)]
                 found["rival"].append(run(command, out, row.blas))
     told: dict[str, Any] = {"row": name, "data": row.data, "rival": row.rival, "runs": runs}
     told |= {"matrix": [*given.matrix.shape, int(given.matrix.nnz)], "options": options}
@@ -296,6 +374,7 @@ def main() -> None:
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--choose", action="store_true")
     parser.add_argument("--ours", help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -306,6 +385,10 @@ def main() -> None:
     for name in names:
         if name not in ROWS:
             parser.error(f"--rows: unknown row {name!r}; rows: {', '.join(ROWS)}")
+    if options.choose:
+        for name in names:
+            choose(name, options.rivals, lambda line: print(json.dumps(line), flush=True))
+        return
     if options.rivals is None and not options.json:
         print("ours only: --rivals names the interpreter to compare with")
     for name in names:

@@ -7,8 +7,9 @@ code.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,12 @@ from shortlist.retrieve.popular import Popular
 
 def _figures(hitrate: float, ndcg: float) -> dict[str, float]:
     return {"hitrate@10": hitrate, "ndcg@10": ndcg}
+
+
+ASKED = {"last", "decay"}  # options that are about a request, not about what is learned
+
+
+PENALTIES = (1, 3, 10, 30, 100, 200, 500)
 
 
 def filled(lists: Array, more: Array) -> Array:
@@ -65,8 +72,18 @@ BEAUTY: list[Row] = [
     ),
     SequentialRow("markov", _chain(), reproduced=_figures(0.0665, 0.0438)),
     SequentialRow("markov, valid too", _chain(), reproduced=_figures(0.0755, 0.0502), known="train+valid"),
-    SequentialRow("ease", Ease(reg=500, max_items=13_000), reproduced=_figures(0.0764, 0.0418)),
-    SequentialRow("ease, recency", Ease(reg=500, max_items=13_000, decay=0.8), reproduced=_figures(0.0825, 0.0465)),
+    SequentialRow(
+        "ease",
+        Ease(reg=500, max_items=13_000),
+        reproduced=_figures(0.0764, 0.0418),
+        choices={"reg": PENALTIES},
+    ),
+    SequentialRow(
+        "ease, recency",
+        Ease(reg=500, max_items=13_000, decay=0.8),
+        reproduced=_figures(0.0825, 0.0465),
+        choices={"reg": PENALTIES, "decay": (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)},
+    ),
 ]
 
 
@@ -88,15 +105,35 @@ class Protocol:
     def measure(self, row: Row) -> dict[str, float]:
         """HR@10 and NDCG@10."""
         assert isinstance(row, SequentialRow)
-        known, target = self.events.filter(pl.col("left") > 2), self.events.filter(pl.col("left") == 1)
-        latest = self.events.filter(pl.col("left") == 2)
+        known, latest = self.events.filter(pl.col("left") > 2), self.events.filter(pl.col("left") == 2)
         if row.known != "train":
             known, latest = self.events.filter(pl.col("left") > 1), latest.clear()
-        # Equal scores go by popularity: the order of the items' table is the order of ties.
+        world = self._world(known)
+        return self._judged(Fitted.of(row.part, world, told=latest), 1, latest)
+
+    def choose(self, row: Row) -> Iterator[tuple[dict[str, float], dict[str, float]]]:
+        """Every choice of a row's options with its figures on the validation items: what is learned from is the same, the target is
+        everybody's last but one item."""
+        world = self._world(self.events.filter(pl.col("left") > 2))
+        fitted, before = None, {}
+        for values in itertools.product(*row.choices.values()):
+            options = dict(zip(row.choices, values, strict=True))
+            learned = {name: value for name, value in options.items() if name not in ASKED}
+            if fitted is None or learned != before:
+                fitted, before = Fitted.of(replace(row.part, **options), world), learned
+            for name in options.keys() & ASKED:
+                setattr(fitted.part, name, options[name])
+            yield options, self._judged(fitted, 2, None)
+
+    def _world(self, known: pl.DataFrame) -> World:
+        """What is learned from. Equal scores go by popularity: the order of the items' table is the order of ties."""
         popular = known["item_id"].value_counts(sort=True).sort(["count", "item_id"], descending=[True, False])
         others = self.events.select("item_id").unique().join(popular, on="item_id", how="anti").sort("item_id")
-        world = World.of(known.drop("left"), pl.concat([popular.select("item_id"), others]), self.progress)
-        fitted = Fitted.of(row.part, world, told=latest)
+        return World.of(known.drop("left"), pl.concat([popular.select("item_id"), others]), self.progress)
+
+    def _judged(self, fitted: Fitted, left: int, latest: pl.DataFrame | None) -> dict[str, float]:
+        """Everybody asked for the item that is `left` from the end."""
+        world, target = fitted.world, self.events.filter(pl.col("left") == left)
         users = world.users(target["user_id"].to_numpy())
         found = fitted.best(users, 10)
         if (found < 0).any():  # a short list goes on with what is popular

@@ -45,6 +45,9 @@ class Row:
         1  # fits whose figures are averaged: a model that begins with random numbers gives others for every seed
     )
     seed: int = 0
+    choices: dict[str, tuple[float, ...]] = field(
+        default_factory=dict
+    )  # options of the part that the validation items decide
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@ It knows nothing of Shortlist: interactions come in as arrays, timings and recom
 
     python published.py SYSTEM IN.npz OUT.npz '{"factors": 64, ...}'
 
-IN: `indptr`, `indices`: the users x items matrix of what is known, binary, a row per user; `k`; `alone`: users to be asked one by one.
+IN: `indptr`, `indices`: the users x items matrix of what is known, binary, a row per user; `k`; `alone`: users to be asked one by one; `asked`,
+perhaps: the users to be answered, else all.
 OUT: `items` (users, k), -1 where there are fewer; `fit_s`, `all_s` on the wall and `fit_cpu`, `all_cpu` of
 all threads; `one_ms` per user of `alone`; `peak_mb`: how far the memory rose
 above what it was before the fit.
@@ -188,7 +189,8 @@ def main() -> None:
     model.fit(matrix)
     fit_s, fit_cpu = time.perf_counter() - start, time.process_time() - used
     start, used = time.perf_counter(), time.process_time()
-    found = model.recommend(np.arange(shape[0]), k)
+    asked = given["asked"] if "asked" in given else np.arange(shape[0])
+    found = model.recommend(asked, k)
     all_s, all_cpu = time.perf_counter() - start, time.process_time() - used
     peak_mb = memory("VmHWM") - before
     one = []
@@ -196,7 +198,11 @@ def main() -> None:
         start = time.perf_counter()
         model.one(int(user), k)
         one.append(1000 * (time.perf_counter() - start))
-    items = model.table(found, shape[0], k) if hasattr(model, "table") else found
+    if hasattr(model, "table"):
+        items = model.table(found, shape[0], k)
+    else:
+        items = np.full((shape[0], k), -1, dtype=np.int64)
+        items[asked] = found
     spent: dict[str, Any] = {"fit_s": fit_s, "fit_cpu": fit_cpu, "all_s": all_s, "all_cpu": all_cpu}
     np.savez(out, items=items, **spent, one_ms=one, peak_mb=peak_mb)
 
