@@ -3,10 +3,11 @@ Information is Not Enough", RecSys 2019)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
+from scipy import linalg, sparse
 
 from shortlist.core.batch import Array, Batch
 from shortlist.core.component import fitted, param
@@ -17,6 +18,8 @@ from shortlist.learn import content, svd
 from shortlist.retrieve._evidence import evidence
 from shortlist.retrieve._inner import Inner
 
+MOST_IN_WHOLE = 6000  # items of whose similarity a dense root is made: 290 MB, and as much beside it for a moment
+
 
 @dataclass
 class Hybridsvd(Inner):
@@ -26,8 +29,8 @@ class Hybridsvd(Inner):
     of attributes as much as another. common: how many values of the columns both have / the most that an item has.
 
     An item without an event, but with attributes, is scored by the mean of the vectors of the items like it, weighted by likeness, so it
-    can be found. L is made from the `rank` strongest directions of the attributes; where that is fewer than there are, it never takes
-    items x items memory. NaN in `full` for
+    can be found. L is made from the `rank` strongest directions of the attributes; where that is fewer than there are, or there are few for
+    so many items, it never takes items x items memory. NaN in `full` for
     items with neither, and everywhere for a request without an item that has a vector.
     """
 
@@ -59,7 +62,7 @@ class Hybridsvd(Inner):
         known = content.matrix(table, self.by, self.text, self.grams, place)
         common = self.likeness == "common"
         terms = content.terms(table, self.by, self.text, self.grams, place) if common else known
-        root = Root.of(terms, size, self.weight, self.rank)
+        root = (Whole if in_whole(terms, self.rank) else Root).of(terms, size, self.weight, self.rank)
         forth, back = matrix.astype(np.float64), matrix.T.tocsr().astype(np.float64)
         vectors, _ = svd.of_gram(lambda x: root.back(back @ (forth @ root.times(x))), size, self.d, ctx.seed)
         something = np.flatnonzero((events > 0) | root.filled)
@@ -79,6 +82,12 @@ class Hybridsvd(Inner):
         asked = evidence(batch, state, self.kinds, self.last, self.decay)
         vectors = self.fold_in(asked.offsets, asked.items, asked.weights)
         return self.best(vectors, self.items, len(state.catalogue.items), k, allowed)
+
+
+def in_whole(rows: sparse.csr_array, rank: int) -> bool:
+    """Is the dense root of the whole similarity cheaper than one of its directions, and the same?"""
+    directions = min(rows.shape)
+    return rank >= directions > rows.shape[0] // 2 and rows.shape[0] <= MOST_IN_WHOLE
 
 
 def likened(rows: sparse.csr_array, vectors: Array, known: Array) -> Array:
@@ -111,10 +120,7 @@ class Root:
 
         rows: (listed, terms) unit rows, or rows of 1; items beyond them have none."""
         listed = rows.shape[0]
-        filled, length = np.zeros(size, dtype=bool), np.zeros(size)
-        filled[:listed] = np.diff(rows.indptr) > 0
-        length[:listed] = np.asarray(rows.power(2).sum(axis=1)).ravel()
-        longest = length.max(initial=0) or 1.0
+        filled, length, longest = _lengths(rows, size)
         plain = np.sqrt(1 - weight * length / longest)
         scaled = sparse.csr_array(rows.multiply((np.sqrt(weight / longest) / plain[:listed])[:, None]))
         left, values = _left(scaled, rank)
@@ -137,6 +143,49 @@ class Root:
 
     def _core(self, x: Array, extra: Array) -> Array:
         return np.asarray(x + self.directions @ _rows(self.directions.T @ x, extra))
+
+
+@dataclass(frozen=True)
+class Whole:
+    """L the Cholesky factor of the same S: other vectors than with `Root`, the same scores. Items that are not listed are like themselves
+    only."""
+
+    factor: Array  # (listed, listed) lower triangle
+    filled: Array  # (items,) bool: has attributes
+
+    @classmethod
+    def of(cls, rows: sparse.csr_array, size: int, weight: float, rank: int) -> Whole:
+        """As `Root.of`, of all directions: `rank` is not below their number."""
+        filled, _, longest = _lengths(rows, size)
+        alike = np.asarray((rows @ rows.T).todense(), dtype=np.float64) * (weight / longest)
+        np.fill_diagonal(alike, 1.0)
+        return cls(linalg.cholesky(alike, lower=True, overwrite_a=True), filled)
+
+    def times(self, x: Array) -> Array:
+        """See Root."""
+        return self._listed(x, self.factor.__matmul__)
+
+    def back(self, x: Array) -> Array:
+        """See Root."""
+        return self._listed(x, self.factor.T.__matmul__)
+
+    def inverse_back(self, x: Array) -> Array:
+        """See Root."""
+        return self._listed(x, lambda own: linalg.solve_triangular(self.factor, own, trans="T", lower=True))
+
+    def _listed(self, x: Array, change: Callable[[Array], Array]) -> Array:
+        """Rows of listed items changed, the others as they are."""
+        listed = len(self.factor)
+        return np.concatenate([change(x[:listed]), x[listed:]])
+
+
+def _lengths(rows: sparse.csr_array, size: int) -> tuple[Array, Array, float]:
+    """Of every item, has it attributes, and the square of its row; and the largest of these (1 where all are 0)."""
+    listed = rows.shape[0]
+    filled, length = np.zeros(size, dtype=bool), np.zeros(size)
+    filled[:listed] = np.diff(rows.indptr) > 0
+    length[:listed] = np.asarray(rows.power(2).sum(axis=1)).ravel()
+    return filled, length, float(length.max(initial=0)) or 1.0
 
 
 def _rows(x: Array, scale: Array) -> Array:

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from shortlist.core.batch import Array
 from shortlist.learn import content
-from shortlist.retrieve.hybridsvd import Hybridsvd, Root
+from shortlist.retrieve import hybridsvd
+from shortlist.retrieve.hybridsvd import Hybridsvd, Root, Whole, in_whole
 from shortlist.retrieve.puresvd import Puresvd
 from tests.retrieve import slow
 
@@ -30,8 +32,10 @@ def similarity(likeness: str, weight: float) -> Array:
 
 @pytest.mark.parametrize(("weight", "scale"), [(0.5, 1.0), (0.2, 0.5)])
 @pytest.mark.parametrize("likeness", ["cosine", "common"])
-def test_scores(weight: float, scale: float, likeness: str) -> None:
+@pytest.mark.parametrize("whole", [False, True])
+def test_scores(weight: float, scale: float, likeness: str, whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any root of the similarity gives the same scores."""
+    monkeypatch.setattr(hybridsvd, "in_whole", lambda rows, rank: whole)
     by = ["*"] if likeness == "cosine" else ["category", "tags"]
     part = Hybridsvd(d=5, weight=weight, scale=scale, likeness=likeness, by=by)
     state = slow.ready(part)
@@ -69,13 +73,14 @@ def test_without_attributes_it_is_puresvd() -> None:
     np.testing.assert_allclose(rows[0][:, known], rows[1][:, known], atol=1e-5)
 
 
-def test_the_root_is_one() -> None:
+@pytest.mark.parametrize("kind", [Root, Whole])
+def test_the_root_is_one(kind: type[Root] | type[Whole]) -> None:
     """With its transpose it is the similarity; undone it is nothing; items without attributes are like themselves only."""
     rows = content.matrix(slow.small().catalogue.items, ["category"])
     rows.data[rows.indptr[3] : rows.indptr[4]] = 0.0
     rows.eliminate_zeros()
     size = rows.shape[0] + 2
-    root = Root.of(rows, size, 0.4, 100)
+    root = kind.of(rows, size, 0.4, 100)
     wide = np.zeros((size, rows.shape[1]))
     wide[:-2] = rows.toarray()
     s = 0.6 * np.eye(size) + 0.4 * wide @ wide.T
@@ -83,3 +88,12 @@ def test_the_root_is_one() -> None:
     np.testing.assert_allclose(root.times(root.back(np.eye(size))), s, atol=1e-9)
     np.testing.assert_allclose(root.inverse_back(root.back(np.eye(size))), np.eye(size), atol=1e-9)
     np.testing.assert_allclose(root.times(np.ones(size)), root.times(np.eye(size)).sum(axis=1), atol=1e-9)
+
+
+def test_which_root() -> None:
+    """The dense one where it leaves nothing out, and the directions are no fewer than half the items."""
+    for shape, rank, wanted in [
+        ((40, 30), 30, True), ((40, 30), 29, False), ((40, 20), 30, False), ((40, 90), 40, True), ((40, 90), 39, False),
+        ((hybridsvd.MOST_IN_WHOLE + 1, 9000), 9000, False), ((0, 0), 10, False),
+    ]:  # fmt: skip
+        assert in_whole(sparse.csr_array(shape), rank) == wanted
