@@ -81,7 +81,7 @@ def test_fewest_passes_that_are_enough() -> None:
 
 def test_cut_apart() -> None:
     """globo: the newest of everybody with five or more."""
-    events = [(user, item, 10 * item + user) for user, count in (("a", 6), ("b", 4)) for item in range(count)]
+    events = [(user, item, 10 * item) for user, count in (("a", 6), ("b", 4)) for item in range(count)]
     frame = pl.DataFrame(events, schema=["user_id", "item_id", "time"], orient="row")
     log = encode(Tables(frame, None, name="", default_kind="click")).log
     known, later, now = apart(log, "globo")
