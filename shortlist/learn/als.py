@@ -24,9 +24,9 @@ from scipy import sparse
 
 from shortlist.core.batch import Array
 from shortlist.core.contracts import silent
-from shortlist.data.tile import ROWS, WIDE, tile, tile_add, tile_less
+from shortlist.data.tile import ROWS, WIDE, tile_add, tile_less
 
-ROWS_AT_ONCE = 1 << 12
+ROWS_AT_ONCE = 1 << 14
 GATHERED = (
     128  # vectors of a row that are looked at together: they stay in cache, and memory does not grow with the row
 )
@@ -80,12 +80,11 @@ def factors(
     steps = 0 < block < first.shape[1]  # else nothing begins where it was
     with ThreadPoolExecutor(workers) as pool:
         for _ in progress(range(epochs), title, epochs):
-            items, diagonal, turn = _diagonal(items, pool.map)
+            items, diagonal, turn = _diagonal(items)
             users = _half(pool, workers, matrix, items, diagonal, users @ turn if steps else users, loss, block)
-            users, diagonal, turn = _diagonal(users, pool.map)
+            users, diagonal, turn = _diagonal(users)
             items = _half(pool, workers, columns, users, diagonal, items @ turn if steps else items, loss, block)
-        turned, diagonal, _ = _diagonal(items, pool.map)
-    return turned, diagonal
+    return diagonalised(items)
 
 
 def diagonalised(vectors: Array) -> tuple[Array, Array]:
@@ -94,65 +93,19 @@ def diagonalised(vectors: Array) -> tuple[Array, Array]:
     return turned, diagonal
 
 
-def _diagonal(vectors: Array, each: Callable[..., Iterable[Any]] = map) -> tuple[Array, Array, Array]:
-    """The same, and the turn. each: `map`, or that of a pool. In pieces of rows, by kernels of our own: the threads of a linear-algebra
-    library go on spinning after every call, on the cores that the rows' solves need."""
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    d, starts = vectors.shape[1], range(0, len(vectors), ROWS_AT_ONCE)
-    pieces = [vectors[start : start + ROWS_AT_ONCE] for start in starts]
+def _diagonal(vectors: Array) -> tuple[Array, Array, Array]:
+    """In pieces of rows: products in float32, their sum in float64, and no second copy of the vectors in it."""
+    d = vectors.shape[1]
     gram = np.zeros((d, d))
-    for part in each(_gram, pieces):
-        gram += part
+    pieces = [vectors[start : start + ROWS_AT_ONCE] for start in range(0, len(vectors), ROWS_AT_ONCE)]
+    for piece in pieces:
+        gram += piece.T @ piece
     values, basis = np.linalg.eigh(gram)
     turn = basis.astype(np.float32)
-    turned = np.empty_like(vectors)
-    outs = [turned[start : start + ROWS_AT_ONCE] for start in starts]
-    list(each(_turn, pieces, [turn] * len(pieces), outs))
+    turned = np.empty_like(vectors, dtype=np.float32)
+    for start, piece in zip(range(0, len(vectors), ROWS_AT_ONCE), pieces, strict=True):
+        np.matmul(piece, turn, out=turned[start : start + ROWS_AT_ONCE])
     return turned, np.maximum(values, 0).astype(np.float32), turn
-
-
-@njit(cache=True, nogil=True)
-def _gram(piece: Array) -> Array:
-    """(d, d) float64 X'X of (n, d) float32: products in float32, GATHERED rows at a time, their sums in float64."""
-    n, d = piece.shape
-    wide = -(-d // WIDE) * WIDE
-    some = np.zeros((GATHERED, wide), dtype=np.float32)
-    part = np.empty((wide, wide), dtype=np.float32)
-    out = np.zeros((d, d))
-    for first in range(0, n, GATHERED):
-        count = min(GATHERED, n - first)
-        for e in range(count):
-            some[e, :d] = piece[first + e]
-        for a in range(0, d, ROWS):
-            for b in range(a - a % WIDE, wide, WIDE):
-                tile(some, a, some, b, count, part, a, b)
-        for a in range(d):
-            for b in range(a, d):
-                out[a, b] += part[a, b]
-    for a in range(d):
-        for b in range(a):
-            out[a, b] = out[b, a]
-    return out
-
-
-@njit(cache=True, nogil=True)
-def _turn(piece: Array, turn: Array, out: Array) -> None:
-    """out = X times a (d, d) float32 matrix, for X (n, d) float32: every row by itself."""
-    n, d = piece.shape
-    wide = -(-d // WIDE) * WIDE
-    left = np.zeros((d, ROWS), dtype=np.float32)
-    right = np.zeros((d, wide), dtype=np.float32)
-    right[:, :d] = turn
-    product = np.empty((ROWS, wide), dtype=np.float32)
-    for first in range(0, n, ROWS):
-        count = min(ROWS, n - first)
-        for r in range(count):
-            for c in range(d):
-                left[c, r] = piece[first + r, c]
-        for b in range(0, wide, WIDE):
-            tile(left, 0, right, b, d, product, 0, b)
-        for r in range(count):
-            out[first + r] = product[r, :d]
 
 
 def fold_in(

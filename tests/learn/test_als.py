@@ -1,7 +1,5 @@
 """Alternating least squares: subspace steps against plain loops, and the strengths that follow the data."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 from scipy import sparse
@@ -81,18 +79,3 @@ def test_confidence() -> None:
     amounts = np.array([1.0, 3.0])
     np.testing.assert_allclose(als.confidence(amounts, 2.0, 0.0), [2.0, 6.0])
     np.testing.assert_allclose(als.confidence(amounts, 2.0, 0.5), 2 * np.log(1 + amounts / 0.5), rtol=1e-6)
-
-
-@pytest.mark.parametrize("d", [3, 16, 21])
-def test_turned_into_the_basis_of_the_gram_matrix(d: int) -> None:
-    """Inner products stay, the Gram matrix becomes diagonal, and threads change no bit."""
-    vectors = np.random.default_rng(d).normal(size=(2 * als.ROWS_AT_ONCE + 131, d)).astype(np.float32)
-    vectors *= np.linspace(0.5, 2, d, dtype=np.float32)
-    turned, diagonal, turn = als._diagonal(vectors)
-    np.testing.assert_allclose(turned, vectors.astype(float) @ turn, atol=1e-5)
-    np.testing.assert_allclose(turn.astype(float).T @ turn, np.eye(d), atol=1e-5)
-    np.testing.assert_allclose(turned.astype(float).T @ turned, np.diag(diagonal), atol=1e-5 * len(vectors))
-    with ThreadPoolExecutor(3) as pool:
-        again = als._diagonal(vectors, pool.map)
-    for one, other in zip((turned, diagonal, turn), again, strict=True):
-        np.testing.assert_array_equal(one, other)
