@@ -97,7 +97,9 @@ def choose(
     wanted = chosen(only)
     for protocol in progress(wanted, "protocols", len(wanted)):
         rows = [row for row in wanted[protocol] if row.choices]
-        measure = PROTOCOLS[protocol][0](data_folder(), progress, extra) if rows else None
+        if not rows:
+            continue
+        measure = PROTOCOLS[protocol][0](data_folder(), progress, extra)
         for row in rows:
             for options, got in measure.choose(row):
                 tell({"row": f"{protocol}/{row.name}", "options": options, "validation": got})

@@ -6,8 +6,10 @@ same code, each run in a fresh process, medians of interleaved runs.
     python bench/retrieval.py --rivals ../rivals/bin/python [--rows ials-ml1m,ease-ml1m] [--runs 3] [--json] [--choose]
 
 Without --rivals only ours is measured. --choose: what was known is cut once more in the same way, and both are fitted with every choice of
-their options on what comes before; recall there chooses, and what comes after the outer cut is not looked at. Ours answers through the engine: outside ids in, a table with ids, ranks and scores out, seen items left
-out by a filter; implicit answers in codes, RecTools in data frames. Both use all cores; BLAS has one thread where implicit says so.
+their options on what comes before; recall there chooses, and what comes after the outer cut is not looked at.
+Ours answers through the engine: outside ids in, a table with ids, ranks and scores out, seen items left out by a filter; implicit answers
+in codes, RecTools in data frames. Both use all cores. BLAS has one thread where implicit says so; its threads sleep while they have
+nothing to do, which `shortlist` sees to, and here for the rivals, too: they are quicker for it.
 `_s` is time on the wall, `_cpu` processor seconds of all threads, which a busy machine disturbs less;
 `peak_mb` is how far memory rose above what was held before the fit (Linux).
 Data. ml1m: all ratings, the newest tenth of time to be found. globo: all clicks, the last one of everybody with five
@@ -337,8 +339,9 @@ def choose(name: str, rivals: str | None, tell: Callable[[dict[str, Any]], None]
 def written(path: Path, given: Cut, asked: Array | None = None) -> None:
     """The input of published.py."""
     matrix = given.matrix
-    rows = {} if asked is None else {"asked": asked}
-    np.savez(path, indptr=matrix.indptr, indices=matrix.indices, size=matrix.shape[1], k=K, alone=alone(given), **rows)
+    rows, one_by_one = np.arange(matrix.shape[0]) if asked is None else asked, alone(given)
+    indptr, indices = matrix.indptr, matrix.indices
+    np.savez(path, indptr=indptr, indices=indices, size=matrix.shape[1], k=K, asked=rows, alone=one_by_one)
 
 
 def run(command: list[str], out: Path, blas: int | None) -> dict[str, Any]:

@@ -3,8 +3,8 @@ It knows nothing of Shortlist: interactions come in as arrays, timings and recom
 
     python published.py SYSTEM IN.npz OUT.npz '{"factors": 64, ...}'
 
-IN: `indptr`, `indices`: the users x items matrix of what is known, binary, a row per user; `k`; `alone`: users to be asked one by one; `asked`,
-perhaps: the users to be answered, else all.
+IN: `indptr`, `indices`: the users x items matrix of what is known, binary, a row per user; `k`; `alone`: users to be asked one by one; `asked`:
+the users to be answered.
 OUT: `items` (users, k), -1 where there are fewer; `fit_s`, `all_s` on the wall and `fit_cpu`, `all_cpu` of
 all threads; `one_ms` per user of `alone`; `peak_mb`: how far the memory rose
 above what it was before the fit.
@@ -189,7 +189,7 @@ def main() -> None:
     model.fit(matrix)
     fit_s, fit_cpu = time.perf_counter() - start, time.process_time() - used
     start, used = time.perf_counter(), time.process_time()
-    asked = given["asked"] if "asked" in given else np.arange(shape[0])
+    asked = given["asked"]
     found = model.recommend(asked, k)
     all_s, all_cpu = time.perf_counter() - start, time.process_time() - used
     peak_mb = memory("VmHWM") - before
