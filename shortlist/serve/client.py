@@ -40,17 +40,18 @@ class ServiceError(ShortlistError):
 
 @dataclass(frozen=True)
 class Item:
-    """An item of an answer. propensity: its probability at its place, where a rule explores; why: where it was asked for."""
+    """An item of an answer. propensity: its probability at its place, where a rule explores; why: where it was asked for; sources: of `similar`."""
 
     item_id: Id
     score: float | None = None
     propensity: float | None = None
     why: dict[str, Any] | None = None
+    sources: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """See the service's own description. cursor: asks for the next page; None at the end."""
+    """See the service's own description. cursor: asks for the next page; None at the end. left_out: of `rank`, why the other items are not in it."""
 
     request_id: str
     items: list[Item]
@@ -59,6 +60,7 @@ class Answer:
     cursor: str | None = None
     degraded: list[str] = field(default_factory=list)
     took_ms: float = 0.0
+    left_out: dict[Id, str] = field(default_factory=dict)
 
     @property
     def ids(self) -> list[Id]:
@@ -128,7 +130,9 @@ class _Shared:
     def _answer(body: Mapping[str, Any]) -> Answer:
         known = Answer.__dataclass_fields__
         items = [Item(**{name: value for name, value in item.items() if name in Item.__dataclass_fields__}) for item in body["items"]]  # fmt: skip
-        return Answer(**{**{name: value for name, value in body.items() if name in known}, "items": items})
+        left_out = {each["item_id"]: each["reason"] for each in body.get("left_out", ())}
+        own = {name: value for name, value in body.items() if name in known}
+        return Answer(**{**own, "items": items, "left_out": left_out})
 
     @staticmethod
     def _batches(events: Sequence[Event]) -> Iterator[dict[str, Any]]:
@@ -169,6 +173,14 @@ class Client(_Shared):
         while answer.cursor:
             answer = self.recommend(user_id, **{**options, "cursor": answer.cursor})
             yield answer
+
+    def rank(self, items: Sequence[Id], user_id: Id | None = None, **options: Any) -> Answer:
+        """Given items in order for a user. options: k, surface, time, context, shown, deadline_ms."""
+        return self._answer(self._call("POST", "/v1/rank", self._asked(user_id, {"items": list(items), **options})))
+
+    def similar(self, item_id: Id, user_id: Id | None = None, **options: Any) -> Answer:
+        """Items like one. user_id: who sees them; options: k, surface, time, context, exclude, filter, shown, deadline_ms."""
+        return self._answer(self._call("POST", "/v1/similar", self._asked(user_id, {"item_id": item_id, **options})))
 
     def track(self, events: Sequence[Event]) -> Accepted:
         """Send events; when this returns they are durable, and the next answer knows them."""
@@ -234,6 +246,16 @@ class AsyncClient(_Shared):
     async def recommend(self, user_id: Id | None = None, **options: Any) -> Answer:
         """See `Client.recommend`."""
         return self._answer(await self._call("POST", "/v1/recommend", self._asked(user_id, options)))
+
+    async def rank(self, items: Sequence[Id], user_id: Id | None = None, **options: Any) -> Answer:
+        """See `Client.rank`."""
+        body = self._asked(user_id, {"items": list(items), **options})
+        return self._answer(await self._call("POST", "/v1/rank", body))
+
+    async def similar(self, item_id: Id, user_id: Id | None = None, **options: Any) -> Answer:
+        """See `Client.similar`."""
+        body = self._asked(user_id, {"item_id": item_id, **options})
+        return self._answer(await self._call("POST", "/v1/similar", body))
 
     async def track(self, events: Sequence[Event]) -> Accepted:
         """See `Client.track`. Batches go one after another: the order of events is kept."""

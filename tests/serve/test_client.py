@@ -46,6 +46,29 @@ def test_a_round(url: str) -> None:
         assert client.track([]) == Accepted(0, False, 0)
 
 
+def test_items_in_order_and_items_like_one(url: str) -> None:
+    """The same with either client."""
+
+    async def run() -> None:
+        with Client(url) as client:
+            async with AsyncClient(url) as other:
+                shown = client.recommend("u00003", k=6).ids
+                wanted = [*shown[::-1], "no such item"]
+                one = client.rank(wanted, "u00003", k=4, deadline_ms=20_000)
+                two = await other.rank(wanted, "u00003", k=4, deadline_ms=20_000)
+                assert one.ids == two.ids == shown[:4]
+                assert one.left_out == two.left_out
+                assert one.left_out["no such item"] == "unknown item"
+                assert set(one.left_out) == {*shown[4:], "no such item"}
+                assert one.request_id != two.request_id
+                alike = client.similar("i00010", k=5, deadline_ms=20_000)
+                assert alike.ids == (await other.similar("i00010", k=5, deadline_ms=20_000)).ids
+                assert len(alike.ids) == 5
+                assert all(item.sources for item in alike.items)
+
+    asyncio.run(run())
+
+
 def test_the_same_with_asyncio(url: str) -> None:
     async def run() -> None:
         async with AsyncClient(url) as client:

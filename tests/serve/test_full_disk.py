@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,12 @@ import pytest
 from bench.crash import Clients, Told, replayed, standings, verify
 from bench.served import Command
 from shortlist.core.errors import BundleError
+from shortlist.serve import service as service_module
 from shortlist.serve.engine import Engine
 from shortlist.serve.traces import Kept, Traces
 from shortlist.state import snapshot
 from tests.disk import disk, fill
+from tests.serve.live import opened, serving
 
 FULL = 2.0  # seconds that the disk is full
 
@@ -95,6 +98,23 @@ def test_a_snapshot_that_finds_no_room(shop: Path, small: Path) -> None:
     engine.snapshot(small)
     assert len(snapshot.listed(root)) == 2
     assert not left.exists()
+
+
+def test_a_service_that_finds_no_room_for_traces(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It starts, says so, and answers; there is nothing to be told of its answers."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(service_module, "Traces", full)
+    service = opened(shop, f"sqlite:{tmp_path / 'events.log'}")
+    assert "no trace of them is kept" in caplog.text
+    with serving(service) as client:
+        made = client.post("/v1/recommend", json={"user_id": "u00001", "deadline_ms": 20_000}).json()
+        assert len(made["items"]) == 10
+        assert client.get(f"/v1/requests/{made['request_id']}/trace").status_code == 404
 
 
 def test_traces_that_find_no_room(small: Path) -> None:
