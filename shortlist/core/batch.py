@@ -27,7 +27,7 @@ class Batch:
     req: Columns
     offsets: Array
     cand: Columns = field(default_factory=dict)
-    # What a state looked up for it.
+    # What states looked up for it, by state.
     memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod

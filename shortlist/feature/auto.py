@@ -31,6 +31,7 @@ FEW = 20_000  # pairs that are kept however few items there are
 LEAST = 0.002  # nats that a segment must tell about the item
 SAMPLE = 300_000  # newest events that segments are judged on
 TOP = 500  # items that they are judged on
+OWN = ("pair", "cooccurrence", "session", "similarity", "text")  # families of the user's own history
 
 
 class Choice(NamedTuple):
@@ -67,6 +68,11 @@ class Auto:
         2, "how many columns of items, segments of people and other kinds of events are looked at", low=0
     )
     last: int = param(30, "newest events of the history that are looked at", low=1)
+    own: str = param(
+        "live",
+        "what the user himself did: live, or as of the fit (see frozen), where it is his order that counts and not who he is",
+        options=("live", "frozen"),
+    )
 
     def choose(self, log: Log, ctx: FitContext) -> list[Choice]:
         """log: what is known at the first cut-off. Families in the order in which they become columns."""
@@ -85,7 +91,8 @@ class Auto:
                 raise ConfigError(
                     f"{ctx.place or 'auto'}.families: {name!r} is not proposed for these data; choices: {choices(dict.fromkeys(kinds))}"
                 )
-        return [choice for choice in chosen if not self.families or choice.entry["type"] in self.families]
+        chosen = [choice for choice in chosen if not self.families or choice.entry["type"] in self.families]
+        return chosen if self.own == "live" else _frozen(chosen)
 
     def _schema(self, log: Log, ctx: FitContext) -> Schema:
         catalogue = ctx.catalogue
@@ -121,6 +128,24 @@ class Auto:
             telling(segments, log, ctx, self.breadth), context,
             [kind for kind in ctx.positive if counts[catalogue.kinds.code(kind)]], others[: self.breadth], ctx.impression in kinds,
         )  # fmt: skip
+
+
+def _frozen(chosen: list[Choice]) -> list[Choice]:
+    """The same choices, those of what the user himself did (and the keys of such, where an entry has others too) as of the fit."""
+    live, own = [], []
+    for entry, why in chosen:
+        mine = [key for key in entry.get("by", ()) if key.partition(" ")[0] == "user"]
+        if entry["type"] in OWN or entry.get("segment") == ["last"] or (mine and mine == entry["by"]):
+            own.append(entry)
+        elif mine:
+            live.append(Choice({**entry, "by": [key for key in entry["by"] if key not in mine]}, why))
+            own.append({**entry, "by": mine})
+        else:
+            live.append(Choice(entry, why))
+    if not own:
+        return live
+    why = "what the user himself did, as of the fit: live, it orders his candidates the wrong way round"
+    return [*live, Choice({"type": "frozen", "name": "own", "families": own}, why)]
 
 
 def _late(log: Log) -> int:

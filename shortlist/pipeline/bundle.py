@@ -35,6 +35,11 @@ class Bundle:
     fingerprint: str
     name: str = ""
 
+    def __post_init__(self) -> None:
+        for _, part in self.pipeline.parts():
+            if hasattr(part, "stand_beside"):
+                part.stand_beside(self.state)
+
     def save(self, folder: Path) -> None:
         """Write to a folder, atomically; an older bundle of that name is replaced, anything else is refused."""
         with whole_folder(folder, MANIFEST) as made:

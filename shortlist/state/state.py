@@ -104,6 +104,7 @@ class State:
         self._once: tuple[int, dict[Hashable, Any]] = (-1, {})  # the log position, and what was made at it
         self._arrived: dict[str, int] = {}  # highest code folded in, of users and of every context column
         self._within: dict[str, Within] = {}
+        self.beside: list[State] = []  # others, of the same users, that must forget whom this one forgets
         every = {fold.name: fold for fold in folds}
         for fold in every.values():
             whole, rows = _whole(fold, every)
@@ -220,9 +221,9 @@ class State:
 
     def _view(self, batch: Batch) -> View:
         """What has been looked up for a batch so far."""
-        view: View | None = batch.memo.get("view")
-        if view is None or view.owner is not self or view.count != self.count:
-            view = batch.memo["view"] = View(batch, self, self.count, self._previous)
+        view: View | None = batch.memo.get(self)
+        if view is None or view.count != self.count:
+            view = batch.memo[self] = View(batch, self.count, self._previous)
         return view
 
     def form(self, by: Sequence[str]) -> Form:
@@ -343,6 +344,21 @@ class State:
     def forget(self, user: int) -> None:
         """Take out what is known of one user (code): history, attributes, aggregates keyed by the user alone, and with pairs of the user and
         something, too. What the user added to counts of other things stays: nobody can be found in it."""
+        for state in (self, *self.beside):
+            state._forget(user)
+        self.catalogue.users.forget(user)
+
+    def move(self, catalogue: Catalogue) -> None:
+        """Stand on another catalogue, in which all codes are what they were: one that has grown."""
+        self.catalogue = catalogue
+        self._forms = {by: Form(by, catalogue, "keys", form.number) for by, form in self._forms.items()}
+        self._readers = {
+            fold.name: Reader.of(fold, self._forms[fold.by], self._slots[fold.by]) for fold in self.folds.values()
+        }
+        self._pass = Pass()
+        self._wanted = {}
+
+    def _forget(self, user: int) -> None:
         self._ring.forget(user)
         if user < len(self._previous):
             self._previous[user] = -1
@@ -355,7 +371,6 @@ class State:
                 slots = table.of_first(user)
             for fold in itertools.chain.from_iterable(groups.values()):
                 fold.clear(slots)
-        self.catalogue.users.forget(user)
 
     def standing(self) -> dict[str, Any]:
         """Where it stands, besides its arrays: the latest event time, the events folded in, the highest codes met."""

@@ -19,10 +19,8 @@ class View:
     """Of a batch of n requests and m candidates, as of log position `count`. It does not hold the batch, which holds it: a circle
     would keep both until somebody looks for circles."""
 
-    def __init__(self, batch: Batch, owner: object, count: int, previous: Array) -> None:
-        """owner: the state that looks; kept, for the address of one that is gone may be another's. previous: by user, the newest item
-        of the history."""
-        self.owner = owner
+    def __init__(self, batch: Batch, count: int, previous: Array) -> None:
+        """previous: by user, the newest item of the history."""
         self.count = count
         self.n, self.m = batch.n, batch.m
         self.time = batch.time

@@ -8,6 +8,7 @@ from shortlist.feature.clock import Clock
 from shortlist.feature.conditional import Conditional
 from shortlist.feature.cooccurrence import Cooccurrence
 from shortlist.feature.counts import Counts
+from shortlist.feature.frozen import Frozen
 from shortlist.feature.mean import Mean
 from shortlist.feature.pair import Pair
 from shortlist.feature.rate import Rate
@@ -63,6 +64,17 @@ class TestCooccurrenceLive(FeatureSuite):
 class TestCounts(FeatureSuite):
     def part(self) -> Any:
         return Counts(by=KEYS, window=["1d"], total=True, share=True)
+
+
+class TestFrozen(FeatureSuite):
+    def part(self) -> Any:
+        return Frozen(
+            [
+                {"type": "rate", "by": ["user", "user x item.tags"], "hold": "30m"},
+                {"type": "pair"},
+                {"type": "similarity", "dim": 4},
+            ]
+        )
 
 
 class TestMean(FeatureSuite):

@@ -91,6 +91,12 @@ FEATURES: list[dict[str, Any]] = [
     {"type": "cooccurrence", "event": ["click", "cart"], "norm": ["npmi", "lift"], "weights": {"cart": 2.0}, "last": 10, "room": 16},
     {"type": "pair"},
     {"type": "auto", "families": ["rate", "conditional"]},
+    {
+        "type": "frozen", "history": 20, "families": [
+            {"type": "rate", "event": ["click"], "by": ["user", "user x item.tags", "device x item"]}, {"type": "session", "gap": "2d", "kinds": 2},
+            {"type": "similarity", "dim": 4}, {"type": "pair"}, {"type": "counts", "by": ["user", "last x item"]},
+        ],
+    },
     {"type": "similarity", "dim": 6},
     {"type": "similarity", "name": "near_als", "vectors": "als", "dim": 5, "last": 10},
     {"type": "similarity", "name": "near_content", "vectors": "content", "dim": 8, "event": ["purchase"]},
