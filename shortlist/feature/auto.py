@@ -70,8 +70,8 @@ class Auto:
     last: int = param(30, "newest events of the history that are looked at", low=1)
     own: str = param(
         "live",
-        "what the user himself did: live, or as of the fit (see frozen), where it is his order that counts and not who he is",
-        options=("live", "frozen"),
+        "what the user himself did: live, or as of the fit (see frozen), where it is his order that counts and not who he is; or both",
+        options=("live", "frozen", "both"),
     )
 
     def choose(self, log: Log, ctx: FitContext) -> list[Choice]:
@@ -92,7 +92,14 @@ class Auto:
                     f"{ctx.place or 'auto'}.families: {name!r} is not proposed for these data; choices: {choices(dict.fromkeys(kinds))}"
                 )
         chosen = [choice for choice in chosen if not self.families or choice.entry["type"] in self.families]
-        return chosen if self.own == "live" else _frozen(chosen)
+        if self.own == "live":
+            return chosen
+        plain, own = _apart(chosen)
+        if not own:
+            return chosen
+        why = "what the user himself did, as of the fit: live, it orders his candidates the wrong way round"
+        frozen = Choice({"type": "frozen", "name": "own", "families": own}, why)
+        return [*(plain if self.own == "frozen" else chosen), frozen]
 
     def _schema(self, log: Log, ctx: FitContext) -> Schema:
         catalogue = ctx.catalogue
@@ -130,22 +137,20 @@ class Auto:
         )  # fmt: skip
 
 
-def _frozen(chosen: list[Choice]) -> list[Choice]:
-    """The same choices, those of what the user himself did (and the keys of such, where an entry has others too) as of the fit."""
-    live, own = [], []
+def _apart(chosen: list[Choice]) -> tuple[list[Choice], list[dict[str, Any]]]:
+    """The choices without what the user himself did, and the entries of that: whole families of his history, and keys that begin with him."""
+    plain: list[Choice] = []
+    own: list[dict[str, Any]] = []
     for entry, why in chosen:
         mine = [key for key in entry.get("by", ()) if key.partition(" ")[0] == "user"]
         if entry["type"] in OWN or entry.get("segment") == ["last"] or (mine and mine == entry["by"]):
             own.append(entry)
         elif mine:
-            live.append(Choice({**entry, "by": [key for key in entry["by"] if key not in mine]}, why))
+            plain.append(Choice({**entry, "by": [key for key in entry["by"] if key not in mine]}, why))
             own.append({**entry, "by": mine})
         else:
-            live.append(Choice(entry, why))
-    if not own:
-        return live
-    why = "what the user himself did, as of the fit: live, it orders his candidates the wrong way round"
-    return [*live, Choice({"type": "frozen", "name": "own", "families": own}, why)]
+            plain.append(Choice(entry, why))
+    return plain, own
 
 
 def _late(log: Log) -> int:

@@ -47,7 +47,10 @@ class Catboost:
         "else Logloss, or RMSE for that loss",
         options=("auto", *METRICS),
     )
-    drop: list[str] = param([], "feature columns to leave out, by exact name or prefix ending in *")
+    drop: list[str] = param(
+        [], "feature columns to leave out, by exact name, prefix ending in * or suffix beginning with *"
+    )
+    keep: list[str] = param([], "columns that stay although `drop` names them, written likewise")
     threads: int = param(0, "threads for training; 0 = every core", low=0)
     names: tuple[str, ...] = hidden(())  # the feature columns, in order
     trees: int = hidden(0)
@@ -118,10 +121,11 @@ class Catboost:
         best = int(np.argmin(values) if metric in SMALL_IS_GOOD else np.argmax(values))
         self.trees = trees[best]
         self.curve = {"iteration": [float(count) for count in trees], "valid": [float(value) for value in values]}
-        self._model.shrink(self.trees)
+        if self.trees < self.iterations:  # not to all of them: CatBoost may have made fewer than it says, and would refuse
+            self._model.shrink(self.trees)
 
     def _dropped(self, name: str) -> bool:
-        return any(name == entry or (entry.endswith("*") and name.startswith(entry[:-1])) for entry in self.drop)
+        return _named(name, self.drop) and not _named(name, self.keep)
 
     def _pool(self, frame: Frame) -> Pool:
         label = frame.label if self.loss in BY_REQUEST or self.loss == "RMSE" else (frame.label > 0).astype(np.float32)
@@ -187,6 +191,15 @@ class Catboost:
             self._model = CatBoost().load_model(str(folder / "model.cbm"))
         except (CatBoostError, OSError, ValueError, KeyError, TypeError) as error:
             raise BundleError(f"{folder}: not a readable model: {' '.join(str(error).split())}") from None
+
+
+def _named(name: str, entries: list[str]) -> bool:
+    return any(
+        name == entry
+        or (entry.endswith("*") and name.startswith(entry[:-1]))
+        or (entry.startswith("*") and name.endswith(entry[1:]))
+        for entry in entries
+    )
 
 
 def _groups(batch: Batch) -> Array:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from shortlist.core.component import names
+from shortlist.rank.average import Average
 from shortlist.rank.blend import Blend
 from shortlist.rank.catboost import Catboost
 from shortlist.rank.linear import Linear
@@ -12,6 +13,11 @@ from shortlist.testing.conformance import RankerSuite
 class TestLinear(RankerSuite):
     def part(self) -> Any:
         return Linear()
+
+
+class TestAverage(RankerSuite):
+    def part(self) -> Any:
+        return Average(of=[{"type": "catboost", "iterations": 40}, {"type": "linear"}], weights=[2.0, 1.0])
 
 
 class TestBlend(RankerSuite):

@@ -155,4 +155,7 @@ def test_auto_freezes_what_the_user_did() -> None:
     assert keys(plain) | keys(own) == keys([choice.entry for choice in live])
     assert all(key.startswith("user") and not key.startswith("user.") for _, key in keys(own))
     assert not any(key == "user" or key.startswith("user x") for _, key in keys(plain))
+    both = chosen(part=Auto(own="both"))
+    assert [choice.entry for choice in both[:-1]] == [choice.entry for choice in live]
+    assert both[-1] == split[-1]
     Frozen(own).folds(context_of(encode(tables())))

@@ -102,8 +102,12 @@ def test_categories_of_many_values_are_left_to_the_state() -> None:
 
 def test_columns_may_be_dropped() -> None:
     """By name, or by the beginning of it."""
-    for drop, left in ((["number"], {"noise", "group"}), (["n*"], {"group"})):
-        part = Catboost(iterations=5, drop=drop, threads=1)
+    cases: tuple[tuple[list[str], list[str], set[str]], ...] = (
+        (["number"], [], {"noise", "group"}), (["n*"], [], {"group"}), (["*oise"], [], {"number", "group"}),
+        (["n*"], ["*ber"], {"number", "group"}), (["*"], ["noise", "g*"], {"noise", "group"}),
+    )  # fmt: skip
+    for drop, keep, left in cases:
+        part = Catboost(iterations=5, drop=drop, keep=keep, threads=1)
         part.fit(frame(), None, CTX)
         assert set(part.importance()) == left
 
