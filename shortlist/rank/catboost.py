@@ -121,7 +121,9 @@ class Catboost:
         best = int(np.argmin(values) if metric in SMALL_IS_GOOD else np.argmax(values))
         self.trees = trees[best]
         self.curve = {"iteration": [float(count) for count in trees], "valid": [float(value) for value in values]}
-        if self.trees < self.iterations:  # not to all of them: CatBoost may have made fewer than it says, and would refuse
+        if (
+            self.trees < self.iterations
+        ):  # not to all of them: CatBoost may have made fewer than it says, and would refuse
             self._model.shrink(self.trees)
 
     def _dropped(self, name: str) -> bool:
