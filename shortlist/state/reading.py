@@ -71,29 +71,76 @@ class Asked(NamedTuple):
 
 
 class Pass:
-    """All aggregates that single requests have asked for so far: those of the item first, then those of the request alone."""
+    """All aggregates that single requests have asked for so far, and how they are read. A part that outlasts its budget may still be
+    reading when the next one asks, so the way to read is exchanged as a whole."""
 
     def __init__(self) -> None:
         self._readers: dict[str, Reader] = {}
-        self._asked: list[Asked] = []
-        self._items = self._size = 0  # rows that are of the item, rows
         self._program: Program | None = None
 
     def add(self, name: str, reader: Reader) -> None:
         """From the next request on, read this one with the others."""
-        self._readers[name] = reader
+        self._readers = {**self._readers, name: reader}
         self._program = None
 
     def read(self, view: View, batch: Batch, now: int) -> None:
         """Read everything for a batch of one request into `view.read`."""
         program = self._program
         if program is None or not program.holds():
-            self._lay()
-            program = self._program = Program(self._asked, self._items)
+            program = self._program = Program(self._readers)
+        program.read(view, batch, now)
+
+
+class Program:
+    """The aggregates and their rows, those of the item first, those of one key side by side; and what `compiled.run` is told: the keys and
+    the readings of all aggregates that give their address. It holds for as long as the arrays are where they were: they move when they
+    grow."""
+
+    def __init__(self, readers: dict[str, Reader]) -> None:
+        self._asked: list[Asked] = []
+        self._others: list[Asked] = []  # to be read one by one
+        self._held: list[tuple[Any, str, Array]] = []
+        self._told: list[Array] = []
+        self._context: list[Part] = []  # what keys are made of besides codes of items and users
+        self._last = False
+        self._items = sum(
+            reader.size for reader in readers.values() if reader.form.of_item
+        )  # rows that are of the item
+        self._size = 0
+        keys: list[list[int]] = []
+        ops: list[list[int]] = []
+        number = -1
+        for name, reader in sorted(readers.items(), key=lambda one: (not one[1].form.of_item, one[1].form.number)):
+            one = Asked(name, reader, self._size, self._size + reader.size)
+            self._asked.append(one)
+            self._size += reader.size
+            entry = self._entry(reader)
+            if entry is None:
+                self._others.append(one)
+                continue
+            if reader.form.number != number:
+                number = reader.form.number
+                keys.append(self._key(reader, len(ops)))
+            ops.append([*entry, one.first - (0 if reader.form.of_item else self._items), reader.size])
+            keys[-1][-1] = len(ops)
+        self._keys = np.array(keys, dtype=np.int64).reshape(-1, KEY)
+        self._ops = np.array(ops, dtype=np.int64).reshape(-1, OP)
+
+    def holds(self) -> bool:
+        """Are all arrays still where they were?"""
+        return all(getattr(owner, name) is array for owner, name, array in self._held)
+
+    def read(self, view: View, batch: Batch, now: int) -> None:
+        """Everything for a batch of one request, into `view.read`."""
         out = np.empty((self._size, batch.m), dtype=np.float32)
         ones = np.empty((self._size - self._items, 1), dtype=np.float32)
-        program.run(view, batch, now, out, ones)
-        for _, reader, first, last in program.others:
+        if len(self._ops):
+            things = np.empty(CONTEXT - 1 + len(self._context), dtype=np.int64)
+            things[0], things[1] = batch.user[0], view.last(batch)[0] if self._last else -1
+            for i, part in enumerate(self._context):
+                things[CONTEXT - 1 + i] = part.codes({}, batch.req, view.time, 1)[0]
+            run(self._keys, self._ops, batch.item, things, view.time, now, out, ones)
+        for _, reader, first, last in self._others:
             slots, runs, time = view.slots(batch, reader.form, reader.table)
             into = out[first:last] if reader.form.of_item else ones[first - self._items : last - self._items]
             if runs is None:
@@ -104,59 +151,6 @@ class Pass:
                 averaged(every, runs, into)
         repeat(ones, out[self._items :])
         view.read.update({name: out[first:last] for name, _, first, last in self._asked})
-
-    def _lay(self) -> None:
-        """Give every aggregate its rows, those of one key side by side."""
-        self._asked, self._size = [], 0
-        for name, reader in sorted(
-            self._readers.items(), key=lambda one: (not one[1].form.of_item, one[1].form.number)
-        ):
-            self._asked.append(Asked(name, reader, self._size, self._size + reader.size))
-            self._size += reader.size
-            if reader.form.of_item:
-                self._items = self._size
-
-
-class Program:
-    """What `compiled.run` is told: the keys and the readings of all aggregates that give their address. It holds for as long as the
-    arrays are where they were: they move when they grow."""
-
-    def __init__(self, asked: list[Asked], items: int) -> None:
-        """items: rows of the block that are of the item."""
-        self.others: list[Asked] = []  # to be read one by one
-        self._held: list[tuple[Any, str, Array]] = []
-        self._told: list[Array] = []
-        self._context: list[Part] = []  # what keys are made of besides codes of items and users
-        self._last = False
-        keys: list[list[int]] = []
-        ops: list[list[int]] = []
-        number = -1
-        for one in asked:
-            reader = one.reader
-            entry = self._entry(reader)
-            if entry is None:
-                self.others.append(one)
-                continue
-            if reader.form.number != number:
-                number = reader.form.number
-                keys.append(self._key(reader, len(ops)))
-            ops.append([*entry, one.first - (0 if reader.form.of_item else items), reader.size])
-            keys[-1][-1] = len(ops)
-        self._keys = np.array(keys, dtype=np.int64).reshape(-1, KEY)
-        self._ops = np.array(ops, dtype=np.int64).reshape(-1, OP)
-
-    def holds(self) -> bool:
-        """Are all arrays still where they were?"""
-        return all(getattr(owner, name) is array for owner, name, array in self._held)
-
-    def run(self, view: View, batch: Batch, now: int, out: Array, ones: Array) -> None:
-        """Fill the rows of all but the others."""
-        if len(self._ops):
-            things = np.empty(CONTEXT - 1 + len(self._context), dtype=np.int64)
-            things[0], things[1] = batch.user[0], view.last(batch)[0] if self._last else -1
-            for i, part in enumerate(self._context):
-                things[CONTEXT - 1 + i] = part.codes({}, batch.req, view.time, 1)[0]
-            run(self._keys, self._ops, batch.item, things, view.time, now, out, ones)
 
     def _entry(self, reader: Reader) -> tuple[int, int] | None:
         """The addresses of a reading and of what it is told; None where it must be called from here."""
