@@ -17,8 +17,9 @@ from shortlist.core.batch import Array
 from shortlist.state.ahead import fetch
 from shortlist.state.keys import find_pairs
 
-# Of an entry: where it finds its arrays (about; the first one holds a row of 8-byte numbers per slot), the slots and how many, the reading time, the latest event's time, where to write, and
-# whether float64 (lists: their mean is taken before anything is rounded) or float32.
+# Of an entry: where it finds its arrays (about; the first one holds a row of 8-byte numbers per slot and moves when it grows, the others stay where
+# they are), the slots and how many, the reading time, the latest event's time, where to write, and whether float64 (lists: their mean is taken
+# before anything is rounded) or float32.
 ENTRY = types.void(*[types.int64] * 7)
 SHAPE = 3  # numbers that describe an array: address, rows, columns
 PARTS = 2  # columns of a key at most

@@ -101,6 +101,7 @@ class Program:
         self._others: list[Asked] = []  # to be read one by one
         self._held: list[tuple[Any, str, Array]] = []
         self._told: list[Array] = []
+        self._kept: list[Array] = []
         self._context: list[Part] = []  # what keys are made of besides codes of items and users
         self._last = False
         self._items = sum(
@@ -159,7 +160,9 @@ class Program:
         if reader.entry is None or listed or len(form.parts) > PARTS:
             return None
         entry, names = reader.entry()
-        arrays = [self._hold(reader.entry.__self__, name) for name in names]
+        fold = reader.entry.__self__
+        self._kept += (arrays := [getattr(fold, name) for name in names])
+        self._hold(fold, names[0])  # only what has a row per slot grows
         self._told.append(described(arrays))
         return address(entry), self._told[-1].ctypes.data
 
@@ -188,7 +191,8 @@ class Program:
 
     def _hold(self, owner: Any, name: str) -> Array:
         array: Array = getattr(owner, name)
-        self._held.append((owner, name, array))
+        if not any(owner is other and name == own for other, own, _ in self._held):
+            self._held.append((owner, name, array))
         return array
 
 
