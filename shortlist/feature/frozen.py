@@ -89,6 +89,8 @@ class Frozen(Feature):
 
     def compute(self, batch: Batch, state: AnyState) -> Columns:
         """The families' columns, each (m,), whatever the live state says."""
+        if isinstance(state, State):  # of a pipeline that was built anew, nobody has said it before
+            self.stand_beside(state)
         columns: Columns = {}
         for name, part in self._parts.items():
             made = part.compute(batch, self._state)
@@ -107,8 +109,9 @@ class Frozen(Feature):
     def stand_beside(self, live: State) -> None:
         """Read attributes from the live state's catalogue, which grows, and forget whom that forgets."""
         if self._state is not None and self._state not in live.beside:
-            self._state.move(live.catalogue)
-            live.beside.append(self._state)
+            if self._state.catalogue is not live.catalogue:
+                self._state.move(live.catalogue)
+            live.beside.add(self._state)
 
     def save_files(self, folder: Path) -> None:
         """The state as a snapshot, and what every family learned."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from numba import njit
@@ -104,7 +105,7 @@ class State:
         self._once: tuple[int, dict[Hashable, Any]] = (-1, {})  # the log position, and what was made at it
         self._arrived: dict[str, int] = {}  # highest code folded in, of users and of every context column
         self._within: dict[str, Within] = {}
-        self.beside: list[State] = []  # others, of the same users, that must forget whom this one forgets
+        self.beside: WeakSet[State] = WeakSet()  # others, of the same users, that must forget whom this one forgets
         every = {fold.name: fold for fold in folds}
         for fold in every.values():
             whole, rows = _whole(fold, every)
