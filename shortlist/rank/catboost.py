@@ -50,7 +50,7 @@ class Catboost:
     drop: list[str] = param(
         [], "feature columns to leave out, by exact name, prefix ending in * or suffix beginning with *"
     )
-    keep: list[str] = param([], "columns that stay although `drop` names them, written likewise")
+    spare: list[str] = param([], "columns that stay although `drop` names them, written likewise")
     threads: int = param(0, "threads for training; 0 = every core", low=0)
     names: tuple[str, ...] = hidden(())  # the feature columns, in order
     trees: int = hidden(0)
@@ -127,7 +127,7 @@ class Catboost:
             self._model.shrink(self.trees)
 
     def _dropped(self, name: str) -> bool:
-        return _named(name, self.drop) and not _named(name, self.keep)
+        return _named(name, self.drop) and not _named(name, self.spare)
 
     def _pool(self, frame: Frame) -> Pool:
         label = frame.label if self.loss in BY_REQUEST or self.loss == "RMSE" else (frame.label > 0).astype(np.float32)

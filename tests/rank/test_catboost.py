@@ -106,8 +106,8 @@ def test_columns_may_be_dropped() -> None:
         (["number"], [], {"noise", "group"}), (["n*"], [], {"group"}), (["*oise"], [], {"number", "group"}),
         (["n*"], ["*ber"], {"number", "group"}), (["*"], ["noise", "g*"], {"noise", "group"}),
     )  # fmt: skip
-    for drop, keep, left in cases:
-        part = Catboost(iterations=5, drop=drop, keep=keep, threads=1)
+    for drop, spare, left in cases:
+        part = Catboost(iterations=5, drop=drop, spare=spare, threads=1)
         part.fit(frame(), None, CTX)
         assert set(part.importance()) == left
 
