@@ -106,13 +106,7 @@ FEATURES: list[dict[str, Any]] = [
 RANKERS: list[dict[str, Any]] = [
     {"type": "linear", "name": "light", "steps": 20, "keep": 30},
     {"type": "blend", "of": {"type": "linear", "steps": 10}, "cutoffs": 1},
-    {
-        "type": "average",
-        "of": [
-            {"type": "linear", "steps": 5},
-            {"type": "catboost", "iterations": 4, "drop": ["*:frozen"], "threads": 1},
-        ],
-    },
+    {"type": "average", "of": [{"type": "linear", "steps": 5}, {"type": "linear", "steps": 8}], "weights": [2.0, 1.0]},
     {"type": "catboost", "iterations": 12, "depth": 4, "one_hot": 40, "threads": 1},
 ]
 RULES: list[dict[str, Any]] = [
