@@ -22,7 +22,7 @@ def test_redis_killed_too(shop: Path, tmp_path: Path) -> None:
     """The service, then the Redis that holds its log."""
     if shutil.which("redis-server") is None:
         pytest.skip("redis-server is not installed: apt-get install redis-server")
-    found = crash(shop, "redis", tmp_path, times=2, seconds=1.0, say=lambda line: None)
+    found = crash(shop, "redis", tmp_path, times=2, workers=1, seconds=0.6, say=lambda line: None)
     assert found["kills"] == {"all": 1, "redis": 1}
     assert found["batches"] > 10
     assert found["sent again"] > 0
