@@ -2,7 +2,7 @@
 of a recipe, and judged once on its test window, beside equal quotas of the same mean size. Recall is the share of all targets; differences
 are paired, with a 95% bootstrap interval over users. No ranker is fitted.
 
-    python bench/merging.py [--sets globo,ml1m,kuairand] [--requests 1500] [--users 6000] [--json]
+    python bench/merging.py [--sets globo,ml1m,kuairand] [--sizes 100,200] [--requests 1500] [--users 6000] [--json]
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,10 @@ def asked(
     return joined(parts), {name: np.concatenate(counts) for name, counts in hits.items()}
 
 
-def measure(name: str, root: Path, most: int, users: int) -> dict[str, Any]:
-    """One recipe: sizes, recalls and paired differences on its test window."""
+def measure(name: str, root: Path, most: int, users: int, size: int = 0) -> dict[str, Any]:
+    """One recipe: sizes, recalls and paired differences on its test window. size: of the pool, the recipe's when 0."""
     recipe = recipe_at(ROOT / "recipes" / f"{name}.toml")
-    size = recipe.pipeline.pool
+    size = size or recipe.pipeline.pool
     recipe = replace(
         recipe, features={}, rankers={}, rules={}, quotas=dict.fromkeys(recipe.quotas, size),
         pipeline=replace(recipe.pipeline, pool=size * len(recipe.sources)), train=replace(recipe.train, requests=most),
@@ -116,24 +117,27 @@ def measure(name: str, root: Path, most: int, users: int) -> dict[str, Any]:
             hits[kind] / weights, hits["equal"] / weights, requests.user, weights=weights, resamples=1000
         )
         row["more"] = [row["recall"] - hits["equal"].sum() / weights.sum(), float(low), float(high)]
-    return {"set": name, "requests": test.n, "targets": int(weights.sum()), "merges": rows}
+    return {"set": name, "pool": size, "requests": test.n, "targets": int(weights.sum()), "merges": rows}
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", default="globo,ml1m,kuairand")
+    parser.add_argument("--sizes", default="0", help="of the pool; 0 is the recipe's")
     parser.add_argument("--requests", type=int, default=1500)
     parser.add_argument("--users", type=int, default=6000)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     root = Path(os.environ.get("SHORTLIST_DATA", ROOT.parent / "shared" / "data"))
-    for name in given.sets.split(","):
-        made = measure(name, root, given.requests, given.users)
+    for name, size in product(given.sets.split(","), given.sizes.split(",")):
+        made = measure(name, root, given.requests, given.users, int(size))
         if given.json:
             print(json.dumps(made), flush=True)
             continue
-        print(f"{name}: {made['requests']} requests, {made['targets']} targets of the test window")
+        print(
+            f"{name}, pool of {made['pool']}: {made['requests']} requests, {made['targets']} targets of the test window"
+        )
         for kind, row in made["merges"].items():
             gain, low, high = row["more"]
             print(
