@@ -30,7 +30,7 @@ def _figures(hitrate: float, ndcg: float) -> dict[str, float]:
 ASKED = {"last", "decay"}  # options that are about a request, not about what is learned
 
 
-PENALTIES = (1, 3, 10, 30, 100, 200, 500)
+PENALTIES = (10, 30, 100, 300)
 
 
 def filled(lists: Array, more: Array) -> Array:
