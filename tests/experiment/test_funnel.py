@@ -20,7 +20,7 @@ from shortlist.experiment.fit import Fitted, fit
 from shortlist.experiment.funnel import STAGES, Funnel
 from shortlist.experiment.replay import asked
 from shortlist.pipeline.trace import Trace
-from tests.parity.worlds import DAY, FILTERS, RANKERS, recipe, shop
+from tests.parity.worlds import DAY, FILTERS, RANKERS, RULES, recipe, shop
 
 NOW = START + 8 * DAY
 K = 5
@@ -28,10 +28,11 @@ K = 5
 
 @functools.cache
 def everything() -> tuple[Fitted, Requests]:
-    """A pipeline with few candidates, a filter that meets some of them, and the requests of the day after."""
+    """A pipeline with few candidates, a filter that meets some of them, rules that leave three, and the requests of the day after."""
     data = encode(shop())
     late = {"type": "tests.pipeline.test_pipeline.Nth", "by": 6}
-    chosen = recipe(filter=[*FILTERS, late], pipeline={"pool": 25}, ranker=[{**RANKERS[0], "keep": 0}])
+    rules = [*RULES[:-1], {"type": "top", "k": 3}]
+    chosen = recipe(filter=[*FILTERS, late], pipeline={"pool": 25}, ranker=[{**RANKERS[0], "keep": 0}], rule=rules)
     made = fit(chosen, data, splits=chosen.timeline.at(data, NOW))
     test = chosen.timeline.splits(data)[-1][-1]
     return made, chosen.timeline.requests(data, test, data.catalogue.kind_codes(["click"]))
