@@ -20,7 +20,7 @@ from shortlist.pipeline.config import Recipe, parse
 from shortlist.pipeline.pipeline import Pipeline
 from shortlist.state.state import State
 
-FORMAT = 3  # 2: histories with values, several readings per aggregate, keys of any columns; 3: slots by what was met
+FORMAT = 4  # 2: histories with values, several readings per aggregate, keys of any columns; 3: slots by what was met; 4: outgrown rings
 MANIFEST = "manifest.json"
 
 
