@@ -403,6 +403,13 @@ class Pipeline:
                 return batch.take(np.arange(min(k, batch.m)))
             return batch.take(np.flatnonzero(rows.run_place(batch.offsets) < k))
 
+    def _found(self, pool: Batch, state: State, trace: Trace | None, whole: bool, run: Run, light: bool) -> Batch:
+        """What the sources found, in the order of the rankers; light: in that of the sources, for which features are not needed."""
+        rankers = {} if light or self.fallback else self.rankers
+        if rankers:
+            pool = self.add_features(pool, state, trace, run=run)
+        return self._ranked(pool, rankers, trace, whole, run)
+
     def recommend(
         self,
         batch: Batch,
@@ -416,10 +423,7 @@ class Pipeline:
         """Answers of n requests, at most k items each, best first. ban: see `retrieve`. light: in the order of the sources, without features
         and rankers."""
         pool = self.retrieve(batch, state, trace, ban, run)
-        rankers = {} if light or self.fallback else self.rankers
-        if rankers:
-            pool = self.add_features(pool, state, trace, run=run)
-        ranked = self._ranked(pool, rankers, trace, trace is not None and trace.whole, run)
+        ranked = self._found(pool, state, trace, trace is not None and trace.whole, run, light)
         answer = self.order(self._slim(ranked), state, k, trace, run)
         if trace is not None:
             trace.ranked, trace.answer = ranked, answer
@@ -441,10 +445,7 @@ class Pipeline:
         if self.given:
             batch = Batch(batch.req, np.arange(batch.n + 1) * items.shape[1], {"item": items.reshape(-1)})
         pool = self.retrieve(batch, state, trace, ban, run, items)
-        rankers = {} if light or self.fallback else self.rankers
-        if rankers:
-            pool = self.add_features(pool, state, trace, run=run)
-        ranked = self._ranked(pool, rankers, trace, False, run)
+        ranked = self._found(pool, state, trace, False, run, light)
         answer = ranked.take(np.flatnonzero(rows.run_place(ranked.offsets) < k))
         if trace is not None:
             trace.ranked, trace.answer = ranked, answer

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from httpx import Client
 
 from shortlist.data.dataset import encode
 from shortlist.data.synthetic import world
 from shortlist.experiment.fit import fit
 from shortlist.pipeline.config import parse
+from shortlist.serve.service import Service
+from tests.serve.live import opened, serving
 
 SHOP = {
     "data": {"positive": ["click"], "context": ["device"]},
@@ -42,3 +46,16 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("serve") / "shop"
     fit(parse(SHOP), encode(world(0, users=80, items=100, days=8).tables)).save(folder)
     return folder
+
+
+@pytest.fixture
+def service(shop: Path, tmp_path: Path) -> Service:
+    """A fresh one on that bundle, not started: what serves it closes it."""
+    return opened(shop, f"sqlite:{tmp_path / 'events.log'}")
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[Client]:
+    """Requests to the application of `service`."""
+    with serving(service) as made:
+        yield made

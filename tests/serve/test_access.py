@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from httpx import Client
 
 from shortlist.serve.security import Keys, Redact
 from shortlist.serve.service import Service
-from tests.serve.live import opened, serving
+from tests.serve.live import opened
 
 CALLS = [
     ("POST", "/v1/recommend", "read"), ("POST", "/v1/events", "write"), ("PUT", "/v1/items", "write"), ("DELETE", "/v1/items", "write"),
@@ -34,12 +33,6 @@ def keys(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def service(shop: Path, tmp_path: Path, keys: dict[str, str]) -> Service:
     return opened(shop, f"sqlite:{tmp_path / 'events.log'}", keys=str(tmp_path / "keys.json"))
-
-
-@pytest.fixture
-def client(service: Service) -> Iterator[Client]:
-    with serving(service) as made:
-        yield made
 
 
 def test_every_route_asks_for_its_scope(client: Client, keys: dict[str, str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,6 @@ from httpx import Client, Response
 from shortlist.serve.service import Service
 from shortlist.serve.settings import Settings
 from tests.serve.live import opened, serving
-
-
-@pytest.fixture
-def service(shop: Path, tmp_path: Path) -> Service:
-    """A fresh one; the client closes it."""
-    return opened(shop, f"sqlite:{tmp_path / 'events.log'}")
-
-
-@pytest.fixture
-def client(service: Service) -> Iterator[Client]:
-    """Requests to its application."""
-    with serving(service) as made:
-        yield made
 
 
 def ask(client: Client, **body: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,6 @@ from shortlist.serve.engine import Engine
 from shortlist.serve.service import Service
 from shortlist.serve.traces import Kept, Traces
 from tests.serve.live import opened, serving
-
-
-@pytest.fixture
-def service(shop: Path, tmp_path: Path) -> Service:
-    """A fresh one; the client closes it."""
-    return opened(shop, f"sqlite:{tmp_path / 'events.log'}")
-
-
-@pytest.fixture
-def client(service: Service) -> Iterator[Client]:
-    """Requests to it."""
-    with serving(service) as made:
-        yield made
 
 
 def ids(answer: dict[str, Any]) -> list[Any]:

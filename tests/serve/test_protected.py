@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from shortlist.serve.eventlog.codec import decode
 from shortlist.serve.service import Service
 from tests.pipeline.moody import MOODS
 from tests.pipeline.test_resilient import PLACE, Setting, recipe
-from tests.serve.live import opened, serving
 
 ITEMS = [f"i{i:05}" for i in (3, 40, 8, 21, 7, 14)]  # two of them are multiples of seven, which the moody filter drops
 
@@ -132,17 +130,6 @@ def test_a_deadline_of_its_own(moods: Any) -> None:
     assert time.perf_counter() - started < 2.5
     assert made["degraded"]
     assert len(ids(made)) == 3
-
-
-@pytest.fixture
-def service(shop: Path, tmp_path: Path) -> Service:
-    return opened(shop, f"sqlite:{tmp_path / 'events.log'}")
-
-
-@pytest.fixture
-def client(service: Service) -> Iterator[Client]:
-    with serving(service) as made:
-        yield made
 
 
 def test_they_are_logged_as_shown(service: Service, client: Client) -> None:

@@ -6,11 +6,9 @@ import numpy as np
 from numba import njit
 
 from shortlist.core.batch import Array, Columns
-from shortlist.state.compiled import Entry, block, moments, numbers, wider
-from shortlist.state.fold.last import since
+from shortlist.state.compiled import Entry
+from shortlist.state.fold.last import NEVER, entry, since
 from shortlist.state.slotted import Filled, slots
-
-NEVER = 2**62
 
 
 @dataclass
@@ -26,23 +24,11 @@ class First(Filled):
 
     def fill(self, slots: Array, times: Array, now: int, out: Array) -> None:
         """(1, r) seconds since the first event, at times (r,) or (1,); NaN for a key never met."""
-        since(self.times, NEVER, slots, times, out)
+        since(self.times, slots, times, out)
 
     def entry(self) -> tuple[Entry, tuple[str, ...]]:
         """See `compiled`."""
-        return _entry, ("times",)
-
-
-def _entry(about: int, slots: int, size: int, time: int, now: int, out: int, wide: int) -> None:
-    if wide:
-        _entered(about, slots, size, time, now, wider(out, 1, size))
-    else:
-        _entered(about, slots, size, time, now, block(out, 1, size))
-
-
-@njit(cache=True, nogil=True)
-def _entered(about: int, slots: int, size: int, time: int, now: int, out: Array) -> None:
-    since(moments(about, 0), NEVER, numbers(slots, size), numbers(time, 1), out)
+        return entry, ("times",)
 
 
 @njit(cache=True, nogil=True)

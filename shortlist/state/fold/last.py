@@ -9,7 +9,7 @@ from shortlist.core.batch import Array, Columns
 from shortlist.state.compiled import Entry, block, moments, numbers, wider
 from shortlist.state.slotted import Filled, slots
 
-NEVER = -(2**62)
+NEVER = 2**62  # no event: a slot holds it, or its negative, whichever every event moves
 
 
 @dataclass
@@ -17,7 +17,7 @@ class Last(Filled):
     """Definition: seconds between the reading time and the latest time of the key's events, at least 0; NaN if there is none.
     A late event does not move the latest time back."""
 
-    times: Array = slots("latest event time per slot, unix seconds", np.int64, float(NEVER))
+    times: Array = slots("latest event time per slot, unix seconds", np.int64, -float(NEVER))
 
     def update(self, slots: Array, events: Columns) -> None:
         """Fold events in. slots (e,) int64, -1 = no key; of the events, `time`."""
@@ -25,14 +25,15 @@ class Last(Filled):
 
     def fill(self, slots: Array, times: Array, now: int, out: Array) -> None:
         """(1, r) seconds since the last event, at times (r,) or (1,); NaN for a key never met."""
-        since(self.times, NEVER, slots, times, out)
+        since(self.times, slots, times, out)
 
     def entry(self) -> tuple[Entry, tuple[str, ...]]:
         """See `compiled`."""
-        return _entry, ("times",)
+        return entry, ("times",)
 
 
-def _entry(about: int, slots: int, size: int, time: int, now: int, out: int, wide: int) -> None:
+def entry(about: int, slots: int, size: int, time: int, now: int, out: int, wide: int) -> None:
+    """The compiled reading of what holds a moment per slot: see `compiled`."""
     if wide:
         _entered(about, slots, size, time, now, wider(out, 1, size))
     else:
@@ -41,7 +42,7 @@ def _entry(about: int, slots: int, size: int, time: int, now: int, out: int, wid
 
 @njit(cache=True, nogil=True)
 def _entered(about: int, slots: int, size: int, time: int, now: int, out: Array) -> None:
-    since(moments(about, 0), NEVER, numbers(slots, size), numbers(time, 1), out)
+    since(moments(about, 0), numbers(slots, size), numbers(time, 1), out)
 
 
 @njit(cache=True, nogil=True)
@@ -53,12 +54,12 @@ def _update(last: Array, slots: Array, times: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def since(moments: Array, never: int, slots: Array, times: Array, out: Array) -> None:
-    """Seconds from what slots hold to the reading times, at least 0, into `out` (1, r); NaN for those that hold `never`."""
+def since(moments: Array, slots: Array, times: Array, out: Array) -> None:
+    """Seconds from what slots hold to the reading times, at least 0, into `out` (1, r); NaN for those without an event."""
     one = len(times) == 1
     for i in range(len(slots)):
         slot = slots[i]
-        if 0 <= slot < len(moments) and moments[slot] != never:
+        if 0 <= slot < len(moments) and -NEVER < moments[slot] < NEVER:
             out[0, i] = max((times[0] if one else times[i]) - moments[slot], 0)
         else:
             out[0, i] = np.nan
