@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 from shortlist.core.batch import Batch, Columns
 from shortlist.core.component import build, hidden, load, param, save
-from shortlist.core.contracts import Feature, FitContext, Fold
+from shortlist.core.contracts import Feature, FitContext
 from shortlist.core.contracts import State as AnyState
 from shortlist.core.errors import ConfigError
 from shortlist.data.log import Log
-from shortlist.state.form import Form
+from shortlist.state import needs
 from shortlist.state.keys import KEYS
 from shortlist.state.state import State
 
@@ -65,22 +65,19 @@ class Frozen(Feature):
                 f"{place}.families is empty; write at least one, for example {{type = 'rate', by = ['user']}}"
             )
         self._ctx = replace(ctx, place=place)
-        self._aggregates()  # what is wrong with a family is said here
+        needs.aggregates(self._placed(), self._ctx)  # what is wrong with a family is said here
         return ()
 
     def fit(self, log: Log, ctx: FitContext) -> None:
         """The state as of now, from the whole log, and whatever the families learn."""
         self._ctx = replace(ctx, place=self._ctx.place)
-        folds = self._aggregates()
-        bounds: dict[tuple[str, ...], int] = {}
-        for part in self._parts.values():
-            for by, count in part.bounds().items() if hasattr(part, "bounds") else ():
-                bounds[by] = max(bounds.get(by, 0), count)
+        folds = needs.aggregates(self._placed(), self._ctx)
         looked_at = [tuple(getattr(part, "event", ())) or ctx.positive for part in self._parts.values()]
         kinds = self.event or tuple(dict.fromkeys(kind for each in looked_at for kind in each))
         self._state = State(
-            ctx.catalogue, folds, history=self.history, history_events=kinds, keys=self.keys, bounds=bounds
-        )
+            ctx.catalogue, folds, history=self.history, history_events=kinds, keys=self.keys,
+            bounds=needs.bounds(self._placed()),
+        )  # fmt: skip
         if len(log):
             self._state.apply(log.columns)
         for place, part in self._placed():
@@ -128,14 +125,3 @@ class Frozen(Feature):
     def _placed(self) -> Iterator[tuple[str, Any]]:
         for name, part in self._parts.items():
             yield f"{self._ctx.place}.{name}", part
-
-    def _aggregates(self) -> list[Fold]:
-        """The families' aggregates, equal ones once."""
-        needed: dict[str, Fold] = {}
-        for place, part in self._placed():
-            if hasattr(part, "folds"):
-                for fold in part.folds(replace(self._ctx, place=place)):
-                    self._ctx.catalogue.kind_codes(fold.kinds, place)
-                    Form(fold.by, self._ctx.catalogue, place)
-                    needed.setdefault(fold.name, fold)
-        return list(needed.values())

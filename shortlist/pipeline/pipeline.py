@@ -26,7 +26,7 @@ from shortlist.pipeline.limits import Limit, of
 from shortlist.pipeline.merge import best, chosen, given, merge
 from shortlist.pipeline.quota import Quota, most, search, segments
 from shortlist.pipeline.trace import Trace
-from shortlist.state.form import Form
+from shortlist.state import needs
 from shortlist.state.state import State
 
 # Candidate columns that are no features. The place on the slate is known only after the order is decided, which is what the ranker is
@@ -97,26 +97,12 @@ class Pipeline:
             yield "merge", self.merger
 
     def folds(self, ctx: FitContext) -> list[Fold]:
-        """The aggregates that the parts read, equal ones once. ConfigError, with the place of the part, for a key or an event kind that
-        the data do not have."""
-        needed: dict[str, Fold] = {}
-        for place, part in self.parts():
-            if hasattr(part, "folds"):
-                for fold in part.folds(replace(ctx, place=place)):
-                    # Here, because the state does not know whose aggregate it is, and would name that.
-                    ctx.catalogue.kind_codes(fold.kinds, place)
-                    Form(fold.by, ctx.catalogue, place)
-                    needed.setdefault(fold.name, fold)
-        return list(needed.values())
+        """The aggregates that the parts read: see `needs.aggregates`."""
+        return needs.aggregates(self.parts(), ctx)
 
     def bounds(self) -> dict[tuple[str, ...], int]:
-        """How many values of a key of several columns the parts want kept, where they say so; once `folds` has been asked. The most,
-        where several do."""
-        most: dict[tuple[str, ...], int] = {}
-        for _, part in self.parts():
-            for by, count in part.bounds().items() if hasattr(part, "bounds") else ():
-                most[by] = max(most.get(by, 0), count)
-        return most
+        """How many values of keys the parts want kept: see `needs.bounds`."""
+        return needs.bounds(self.parts())
 
     def fit(self, log: Any, ctx: FitContext) -> None:
         """Fit everything but the rankers on a log that ends before `ctx.now`."""
