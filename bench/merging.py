@@ -2,7 +2,10 @@
 of a recipe, and judged once on its test window, beside equal quotas of the same mean size. Recall is the share of all targets; differences
 are paired, with a 95% bootstrap interval over users. No ranker is fitted.
 
-    python bench/merging.py [--sets globo,ml1m,kuairand] [--sizes 100,200] [--requests 1500] [--users 6000] [--json]
+    python bench/merging.py [--sets globo,ml1m,kuairand] [--sizes 100,200] [--requests 1500] [--users 6000] [--json] [--rolling [--test]]
+
+--rolling: instead, every label window is judged by quotas that were chosen on those that ended before it began, where there are at least
+EARLIER of them; all origins pooled. The test window is not looked at, unless with --test: then it is the last origin.
 """
 
 from __future__ import annotations
@@ -42,6 +45,11 @@ FOLDERS = {
     "online_retail": "online-retail",
     "xwines": "x-wines-slim",
 }
+EARLIER = 2  # label windows that quotas are chosen on, at least
+APART: dict[str, dict[str, Any]] = {
+    "tuned": {},
+    "tuned by segment": {"apart": True, "rare": RARE},
+}  # how they are chosen
 
 
 def asked(
@@ -69,26 +77,89 @@ def asked(
     return joined(parts), {name: np.concatenate(counts) for name, counts in hits.items()}
 
 
-def measure(name: str, root: Path, most: int, users: int, size: int = 0) -> dict[str, Any]:
-    """One recipe: sizes, recalls and paired differences on its test window. size: of the pool, the recipe's when 0."""
-    recipe = recipe_at(ROOT / "recipes" / f"{name}.toml")
+def begun(name: str, root: Path, most: int, size: int, options: list[str]) -> tuple[Fitted, list[Split], int]:
+    """A recipe's sources, each asked for `size` items (0: the recipe's pool), nothing fitted yet; its splits; and the size."""
+    recipe = recipe_at(ROOT / "recipes" / f"{name}.toml", options)
     size = size or recipe.pipeline.pool
     recipe = replace(
         recipe, features={}, rankers={}, rules={}, quotas=dict.fromkeys(recipe.quotas, size),
         pipeline=replace(recipe.pipeline, pool=size * len(recipe.sources)), train=replace(recipe.train, requests=most),
     )  # fmt: skip
     data = data_for(recipe, f"{name}:{root / FOLDERS[name]}")
-    *labels, final = recipe.timeline.splits(data)[-1]
+    splits = recipe.timeline.splits(data)[-1]
     pipeline = Pipeline.of(recipe)
-    ctx = context_of(recipe, data, final.cut)
-    fitted = Fitted(pipeline, Replay(data.log, new_state(recipe, data, pipeline, ctx)), ctx, recipe, data)
+    ctx = context_of(recipe, data, splits[-1].cut)
+    return Fitted(pipeline, Replay(data.log, new_state(recipe, data, pipeline, ctx)), ctx, recipe, data), splits, size
+
+
+def stand(fitted: Fitted, split: Split) -> None:
+    """Sources fitted and the state replayed as of a split."""
+    fitted.replay = advanced(fitted, split)
+    ctx = context_of(fitted.recipe, fitted.data, split.cut)
+    fitted.pipeline.fit(fitted.recipe.timeline.training(fitted.data, split), ctx)
+
+
+def rolling(name: str, root: Path, most: int, users_of: int, size: int, options: list[str]) -> dict[str, Any]:
+    """One recipe: quotas chosen on the label windows that ended before a window began, judged on that one; origins pooled. users_of: of the
+    test window, at most, which is one origin more; 0: it is not looked at."""
+    fitted, (*labels, final), size = begun(name, root, most, size, options)
+    kinds = fitted.data.catalogue.kind_codes(positive_kinds(fitted.recipe, fitted.data))
+    windows: list[tuple[Split, Found]] = []
+    told: dict[str, list[Array]] = {kind: [] for kind in APART}
+    even: dict[str, list[Array]] = {kind: [] for kind in told}
+    users, weights = [], []
+    origins: list[dict[str, float]] = []
+    for i, split in enumerate([*labels, final] if users_of else labels):
+        stand(fitted, split)
+        if split is final:
+            seed = fitted.recipe.evaluate.seed
+            requests = fitted.recipe.timeline.requests(fitted.data, final, kinds, most=users_of, seed=seed)
+        else:
+            requests = label_requests(fitted, split, i)
+        found = asked(fitted, requests, split, {}, {})[0]
+        before = [other for known, other in windows if known.stop <= split.start]
+        windows.append((split, found))
+        if len(before) < EARLIER:
+            continue
+        users.append(requests.user)
+        weights.append(found.targets)
+        origins.append({"cut": split.cut, "requests": found.n, "targets": int(found.targets.sum())})
+        for kind, apart in APART.items():
+            quotas = greedy(joined(before), float(size), **apart)
+            told[kind].append(in_pool(found, quotas))
+            even[kind].append(in_pool(found, equal(found, found.judged(quotas)[1])))
+            origins[-1][kind] = float((told[kind][-1] - even[kind][-1]).sum() / found.targets.sum())
+    count = np.concatenate(weights).astype(np.float64)
+    user = np.concatenate(users)
+    rows = {}
+    for kind in told:
+        ours, theirs = np.concatenate(told[kind]), np.concatenate(even[kind])
+        low, high = paired(ours / count, theirs / count, user, weights=count, resamples=1000)
+        rows[kind] = {
+            "recall": ours.sum() / count.sum(),
+            "more": [float((ours - theirs).sum() / count.sum()), float(low), float(high)],
+        }
+    return {
+        "set": name, "pool": size, "requests": len(user), "users": len(np.unique(user)), "targets": int(count.sum()),
+        "origins": origins, "merges": rows,
+    }  # fmt: skip
+
+
+def in_pool(found: Found, quotas: Array) -> Array:
+    """(n,) targets of each request in the pool that the quotas make."""
+    return np.bincount(found.owner[found.inside(quotas) & found.target], minlength=found.n)
+
+
+def measure(name: str, root: Path, most: int, users: int, size: int, options: list[str]) -> dict[str, Any]:
+    """One recipe: sizes, recalls and paired differences on its test window. size: of the pool, the recipe's when 0."""
+    fitted, (*labels, final), size = begun(name, root, most, size, options)
+    recipe, data, pipeline = fitted.recipe, fitted.data, fitted.pipeline
     lessons = {
         kind.__name__.lower(): Lessons(replace(pipeline, merger=kind()), recipe.seed) for kind in (Calibrated, Learned)
     }
     windows = []
     for i, split in enumerate([*labels, final]):
-        fitted.replay = advanced(fitted, split)
-        pipeline.fit(recipe.timeline.training(data, split), context_of(recipe, data, split.cut))
+        stand(fitted, split)
         if split is not final:
             windows.append(asked(fitted, label_requests(fitted, split, i), split, lessons, {})[0])
     every = joined(windows)
@@ -96,18 +167,14 @@ def measure(name: str, root: Path, most: int, users: int, size: int = 0) -> dict
         lesson.teach()
     kinds = data.catalogue.kind_codes(positive_kinds(recipe, data))
     requests = recipe.timeline.requests(data, final, kinds, most=users, seed=recipe.evaluate.seed)
-    quotas = {
-        "tuned": greedy(every, float(size)),
-        "tuned by segment": greedy(every, float(size), apart=True, rare=RARE),
-    }
+    quotas = {kind: greedy(every, float(size), **apart) for kind, apart in APART.items()}
     merges = {kind: (lesson.pipeline.merger, size) for kind, lesson in lessons.items()}
     test, hits = asked(fitted, requests, final, {}, merges)
     rows = {}
     even = equal(test, test.judged(quotas["tuned"])[1])
     for kind, quota in {"equal": even, **quotas}.items():
-        inside = test.inside(quota)
-        hits[kind] = np.bincount(test.owner[inside & test.target], minlength=test.n)
-        rows[kind] = {"size": inside.sum() / test.n, "quotas": dict(zip(test.names, quota[:, :].tolist(), strict=True))}
+        hits[kind] = in_pool(test, quota)
+        rows[kind] = {"size": test.judged(quota)[1], "quotas": dict(zip(test.names, quota[:, :].tolist(), strict=True))}
     counts = np.minimum(np.diff(offsets_of(np.diff(test.offsets))), size)
     rows |= {kind: {"size": counts.mean()} for kind in merges}
     weights = test.targets.astype(np.float64)
@@ -128,20 +195,27 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=1500)
     parser.add_argument("--users", type=int, default=6000)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rolling", action="store_true", help="judge label windows by those before them")
+    parser.add_argument("--test", action="store_true", help="with --rolling: the test window, too")
+    parser.add_argument("--set", action="append", default=[], help="of the recipes: table.option=value")
     given = parser.parse_args()
     root = Path(os.environ.get("SHORTLIST_DATA", ROOT.parent / "shared" / "data"))
     for name, size in product(given.sets.split(","), given.sizes.split(",")):
-        made = measure(name, root, given.requests, given.users, int(size))
+        if given.rolling:
+            made = rolling(name, root, given.requests, given.users if given.test else 0, int(size), given.set)
+        else:
+            made = measure(name, root, given.requests, given.users, int(size), given.set)
         if given.json:
             print(json.dumps(made), flush=True)
             continue
         print(
-            f"{name}, pool of {made['pool']}: {made['requests']} requests, {made['targets']} targets of the test window"
+            f"{name}, pool of {made['pool']}: {made['requests']} requests, {made['targets']} targets of "
+            + (f"{len(made['origins'])} origins, {made['users']} users" if given.rolling else "the test window")
         )
         for kind, row in made["merges"].items():
             gain, low, high = row["more"]
             print(
-                f"  {kind:18} size {row['size']:6.1f}  recall {row['recall']:.4f}  than equal {gain:+.4f} [{low:+.4f}, {high:+.4f}]  {row.get('quotas', '')}"
+                f"  {kind:18} size {row.get('size', made['pool']):6.1f}  recall {row['recall']:.4f}  than equal {gain:+.4f} [{low:+.4f}, {high:+.4f}]  {row.get('quotas', '')}"
             )
         print(flush=True)
 

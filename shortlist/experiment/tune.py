@@ -34,8 +34,8 @@ HELD = "held back"
 @dataclass
 class Tuned:
     """quotas: by source; 0 = leave it out. pool: the largest pool that they make. sources: a row per source; judged: recall and mean size of
-    the pool with the quotas found, with equal ones of the same size, and with the recipe's own, over all windows and, chosen without it,
-    on the newest (`held back`). cost: ms per request, and per candidate."""
+    the pool with the quotas found, with equal ones of the same size, and with the recipe's own, over all windows and, chosen on those that
+    ended before it began, on the newest (`held back`). cost: ms per request, and per candidate."""
 
     quotas: dict[str, Quota]
     pool: int
@@ -87,11 +87,11 @@ def tune(
     own = np.array([[_of(recipe.quotas[name], g) for g in SEGMENTS] for name in every.names])
     judged = [_judged("all label windows", every, quotas, own)]
     notes = [f"{len(every.offsets) - 1} requests of {len(windows)} label windows, {int(every.targets.sum())} targets"]
-    if len(windows) > 1:
-        chosen = greedy(joined(windows[:-1]), apart=apart, rare=RARE, **budget)
-        judged.append(_judged(f"{HELD}: the newest, chosen on the others", windows[-1], chosen, own))
+    if earlier(labels):
+        chosen = greedy(joined(windows[: earlier(labels)]), apart=apart, rare=RARE, **budget)
+        judged.append(_judged(f"{HELD}: the newest, chosen on those before it", windows[-1], chosen, own))
     else:
-        notes.append("One label window: the quotas are judged where they were chosen.")
+        notes.append("No label window ended before the newest began: the quotas are judged where they were chosen.")
     lost = marginal(every, quotas)
     sources = []
     for s, name in enumerate(every.names):
@@ -108,6 +108,14 @@ def tune(
         {name: _written(quotas[s]) for s, name in enumerate(every.names)},
         int(quotas.sum(axis=0).max()), sources, judged, cost, notes,
     )  # fmt: skip
+
+
+def earlier(labels: list[Split]) -> int:
+    """How many of the label windows, oldest first, had ended when the newest began: one that overlaps it has some of its answers. Where
+    the last events of each user are the answers, windows do not lie behind each other in time, and none overlap."""
+    if labels[-1].dropped is not None:
+        return len(labels) - 1
+    return sum(other.stop <= labels[-1].start for other in labels[:-1])
 
 
 def _of(quota: Quota, segment: str) -> int:

@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from shortlist.cli import main
 from shortlist.data.synthetic import world
+from shortlist.data.timeline import Split
 from shortlist.experiment.requote import requoted
+from shortlist.experiment.tune import earlier
 from shortlist.pipeline.config import read
 
 RECIPE = """
@@ -90,6 +93,24 @@ def test_segments_and_a_time(shop: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert told["cost"]["candidate"] > 0
     assert tuned(shop, "--requests", "50") == 0
     assert "marginal_recall" in capsys.readouterr().out
+
+
+def test_a_window_that_overlaps_the_newest_does_not_choose_what_is_judged_on_it() -> None:
+    def made(*spans: tuple[int, int]) -> list[Split]:
+        return [Split(start, start, stop) for start, stop in spans]
+
+    assert earlier(made((0, 10), (10, 20), (20, 30))) == 2
+    assert earlier(made((0, 10), (5, 15), (10, 20))) == 1
+    assert earlier(made((0, 10), (5, 15))) == 0
+    # Leave-one-out: all stand at the end of the log, with answers of their own.
+    assert earlier([Split(9, 30, 30, dropped=np.arange(3)), Split(9, 30, 30, dropped=np.arange(2))]) == 1
+
+
+def test_windows_that_all_overlap_are_not_judged_held_back(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tuned(shop, "--pool", "15", "--json", "--set", "timeline.cutoffs=2", "--set", "timeline.step=0.05") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [row["windows"] for row in told["judged"]] == ["all label windows"]
+    assert any("No label window ended before the newest began" in note for note in told["notes"])
 
 
 @pytest.mark.parametrize(
