@@ -52,7 +52,9 @@ class Log:
 
     def of_kinds(self, kinds: Array) -> Log:
         """Only events of these kinds (codes), copied unless that is all of them."""
-        keep = np.isin(self.kind, kinds)
+        wanted = np.zeros(128, dtype=bool)
+        wanted[kinds] = True
+        keep = wanted[self.kind]
         return self if keep.all() else self.take(keep)
 
     def position(self, time: int) -> int:
