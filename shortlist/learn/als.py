@@ -315,28 +315,69 @@ def _subspaces(
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def _cholesky_solve(side: Array, right: Array, size: int) -> None:
-    """Solve side[:size, :size] x = right in place, side given by its upper triangle, with room for whole tiles: R'R, ROWS rows of R at a
-    time. What is in side beyond `size` is overwritten with nothing of use."""
+    """Solve side[:size, :size] x = right in place, side given by its upper triangle, with room for whole tiles: R'R, ROWS = 4 rows of R at a
+    time, and the four in one loop, for most systems are small and loops cost more than what they sum up. What is in side beyond
+    `size` is overwritten with nothing of use."""
+    one, whole = np.float32(1.0), size - size % ROWS
     for first in range(0, size, ROWS):
         if first:
             for b in range(first - first % WIDE, size, WIDE):
                 tile_less(side, first, side, b, first, side, first, b)
-        for j in range(first, min(first + ROWS, size)):
-            row = side[j]
-            for e in range(first, j):
-                factor = side[e, j]
-                for c in range(j, size):
-                    row[c] -= factor * side[e, c]
-            scale = np.float32(1.0) / np.sqrt(row[j])
+        if first == whole:
+            break
+        r0, r1, r2, r3 = side[first], side[first + 1], side[first + 2], side[first + 3]
+        s0 = one / np.sqrt(r0[first])
+        f01, f02, f03 = r0[first + 1] * s0, r0[first + 2] * s0, r0[first + 3] * s0
+        s1 = one / np.sqrt(r1[first + 1] - f01 * f01)
+        f12, f13 = (r1[first + 2] - f01 * f02) * s1, (r1[first + 3] - f01 * f03) * s1
+        s2 = one / np.sqrt(r2[first + 2] - f02 * f02 - f12 * f12)
+        f23 = (r2[first + 3] - f02 * f03 - f12 * f13) * s2
+        s3 = one / np.sqrt(r3[first + 3] - f03 * f03 - f13 * f13 - f23 * f23)
+        y0 = right[first] * s0
+        y1 = (right[first + 1] - f01 * y0) * s1
+        y2 = (right[first + 2] - f02 * y0 - f12 * y1) * s2
+        y3 = (right[first + 3] - f03 * y0 - f13 * y1 - f23 * y2) * s3
+        r0[first], r0[first + 1], r0[first + 2], r0[first + 3] = (
+            s0,
+            f01,
+            f02,
+            f03,
+        )  # the diagonal is only ever divided by
+        r1[first + 1], r1[first + 2], r1[first + 3] = s1, f12, f13
+        r2[first + 2], r2[first + 3], r3[first + 3] = s2, f23, s3
+        right[first], right[first + 1], right[first + 2], right[first + 3] = y0, y1, y2, y3
+        for c in range(first + ROWS, size):
+            x0 = r0[c] * s0
+            x1 = (r1[c] - f01 * x0) * s1
+            x2 = (r2[c] - f02 * x0 - f12 * x1) * s2
+            x3 = (r3[c] - f03 * x0 - f13 * x1 - f23 * x2) * s3
+            r0[c], r1[c], r2[c], r3[c] = x0, x1, x2, x3
+            right[c] -= y0 * x0 + y1 * x1 + y2 * x2 + y3 * x3
+    for j in range(whole, size):
+        row = side[j]
+        for e in range(whole, j):
             for c in range(j, size):
-                row[c] *= scale
-            right[j] *= scale
-            step = right[j]
-            row[j] = scale  # the diagonal is only ever divided by
-            for c in range(j + 1, size):
-                right[c] -= step * row[c]
-    for j in range(size - 1, -1, -1):
-        total = right[j]
+                row[c] -= side[e, j] * side[e, c]
+        row[j] = one / np.sqrt(row[j])
+        right[j] *= row[j]
         for c in range(j + 1, size):
-            total -= side[j, c] * right[c]
-        right[j] = total * side[j, j]
+            row[c] *= row[j]
+            right[c] -= right[j] * row[c]
+    for j in range(size - 1, whole - 1, -1):
+        for c in range(j + 1, size):
+            right[j] -= side[j, c] * right[c]
+        right[j] *= side[j, j]
+    for first in range(whole - ROWS, -1, -ROWS):
+        r0, r1, r2, r3 = side[first], side[first + 1], side[first + 2], side[first + 3]
+        t0, t1, t2, t3 = right[first], right[first + 1], right[first + 2], right[first + 3]
+        for c in range(first + ROWS, size):
+            x = right[c]
+            t0 -= r0[c] * x
+            t1 -= r1[c] * x
+            t2 -= r2[c] * x
+            t3 -= r3[c] * x
+        t3 *= r3[first + 3]
+        t2 = (t2 - r2[first + 3] * t3) * r2[first + 2]
+        t1 = (t1 - r1[first + 3] * t3 - r1[first + 2] * t2) * r1[first + 1]
+        t0 = (t0 - r0[first + 3] * t3 - r0[first + 2] * t2 - r0[first + 1] * t1) * r0[first]
+        right[first], right[first + 1], right[first + 2], right[first + 3] = t0, t1, t2, t3

@@ -79,3 +79,16 @@ def test_confidence() -> None:
     amounts = np.array([1.0, 3.0])
     np.testing.assert_allclose(als.confidence(amounts, 2.0, 0.0), [2.0, 6.0])
     np.testing.assert_allclose(als.confidence(amounts, 2.0, 0.5), 2 * np.log(1 + amounts / 0.5), rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", range(1, 20))
+def test_a_system_of_any_size(size: int) -> None:
+    """Whole panels of four and what is left over, against numpy."""
+    draw = np.random.default_rng(size)
+    x = draw.normal(size=(size, size + 3))
+    table, right = x @ x.T + np.eye(size), draw.normal(size=size)
+    side = np.full((32, 32), np.nan, dtype=np.float32)
+    side[:size, :size] = np.triu(table)
+    got = right.astype(np.float32)
+    als._cholesky_solve(side, got, size)
+    np.testing.assert_allclose(got, np.linalg.solve(table, right), atol=1e-3 * np.abs(right).max())
