@@ -44,8 +44,9 @@ class Puresvd(Inner):
         size = int(log.item.max(initial=-1)) + 1
         numbered, users, known = dense(log)
         matrix = worth(numbered, users, len(known)) if self.weigh else interactions(numbered, users, len(known))
-        norms = np.sqrt(np.bincount(matrix.indices, matrix.data.astype(np.float64) ** 2, len(known)))
-        matrix.data = matrix.data * norms[matrix.indices] ** (self.scale - 1.0)
+        if self.scale != 1.0:
+            norms = np.sqrt(np.bincount(matrix.indices, matrix.data.astype(np.float64) ** 2, len(known)))
+            matrix.data = matrix.data * norms[matrix.indices] ** (self.scale - 1.0)
         vectors, _ = svd.truncated(matrix, self.d, ctx.seed)
         self.items = svd.spread(vectors, known, size)
         self.indexed(self.items, log, self.kinds, self.fold_in, ctx.seed)
