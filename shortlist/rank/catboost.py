@@ -17,6 +17,7 @@ from shortlist.core.batch import Array, Batch
 from shortlist.core.component import hidden, param
 from shortlist.core.contracts import FitContext, Frame, split
 from shortlist.core.errors import BundleError, ConfigError
+from shortlist.core.names import kept
 
 BY_REQUEST = ("YetiRank", "QuerySoftMax", "QueryRMSE", "PairLogit")
 METRICS = {"NDCG": "NDCG:top=10;type=Base", "AUC": "QueryAUC:type=Classic", "Logloss": "Logloss", "RMSE": "RMSE"}
@@ -69,7 +70,7 @@ class Catboost:
                 f"{ctx.place}: all {len(frame.label)} rows of the training frame have the same label: nothing to tell apart; "
                 "choose longer windows, or more candidates"
             )
-        self.names = tuple(name for name in frame.features if not self._dropped(name))
+        self.names = kept(frame.features, self.drop, self.spare)
         _, _, self._numbers, self._categories = split(frame.batch.take(np.zeros(0, dtype=np.int64)), self.names)
         if not self.ctr:  # large categories would be encoded by label statistics: leave them to the state's aggregates
             self._categories = tuple(
@@ -125,9 +126,6 @@ class Catboost:
             self.trees < self.iterations
         ):  # not to all of them: CatBoost may have made fewer than it says, and would refuse
             self._model.shrink(self.trees)
-
-    def _dropped(self, name: str) -> bool:
-        return _named(name, self.drop) and not _named(name, self.spare)
 
     def _pool(self, frame: Frame) -> Pool:
         label = frame.label if self.loss in BY_REQUEST or self.loss == "RMSE" else (frame.label > 0).astype(np.float32)
@@ -193,15 +191,6 @@ class Catboost:
             self._model = CatBoost().load_model(str(folder / "model.cbm"))
         except (CatBoostError, OSError, ValueError, KeyError, TypeError) as error:
             raise BundleError(f"{folder}: not a readable model: {' '.join(str(error).split())}") from None
-
-
-def _named(name: str, entries: list[str]) -> bool:
-    return any(
-        name == entry
-        or (entry.endswith("*") and name.startswith(entry[:-1]))
-        or (entry.startswith("*") and name.endswith(entry[1:]))
-        for entry in entries
-    )
 
 
 def _groups(batch: Batch) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from scipy.optimize import minimize
 
 from shortlist.core.batch import Array, Batch
 from shortlist.core.component import fitted, hidden, param
-from shortlist.core.contracts import FitContext, Frame, Ranker
+from shortlist.core.contracts import FitContext, Frame, Ranker, split
 from shortlist.core.errors import BundleError, ConfigError, DataError, choices
+from shortlist.core.names import kept
 
 COLUMNS = "columns.json"
 
@@ -22,12 +24,18 @@ COLUMNS = "columns.json"
 class Linear(Ranker):
     """score = intercept + sum of coefficients: the log-odds that the row is taken (label > 0).
 
-    Minimises the weighted mean log loss + l2 / 2 * |coefficients|^2 by L-BFGS, the intercept free. A number enters as
-    (x - mean) / deviation, clipped; a missing one (NaN or infinite) as a coefficient of its own. A category enters as one
+    Minimises the weighted mean log loss + l2 / 2 * |coefficients|^2 by L-BFGS, the intercept free. A number x enters as
+    z = sign(x) ln(1 + |x|), because counts and times span magnitudes while what they do to the odds does not, and that as
+    (z - mean) / deviation, clipped; a missing one (NaN or infinite) as a coefficient of its own. A category enters as one
     coefficient for each of its most frequent values (missing is a value); the other values share zero.
     """
 
     l2: float = param(1e-4, "strength of the penalty on squared coefficients", low=0.0)
+    log: bool = param(True, "numbers enter by their logarithm, sign(x) ln(1 + |x|); false = as they are")
+    drop: list[str] = param(
+        [], "feature columns to leave out, by exact name, prefix ending in * or suffix beginning with *"
+    )
+    spare: list[str] = param([], "columns that stay although `drop` names them, written likewise")
     values: int = param(64, "most frequent values of a category that get a coefficient", low=1)
     clip: float = param(8.0, "standard deviations at which a number is cut off", low=1.0)
     steps: int = param(200, "L-BFGS iterations at most", low=1)
@@ -54,7 +62,9 @@ class Linear(Ranker):
                 f"{ctx.place or 'linear'}: cannot learn from one class: the weights of the rows that were taken sum to "
                 f"{positive:g}, of all rows to {total:g}"
             )
-        numbers, categories, self.numbers, self.categories = frame.matrix()
+        columns = kept(frame.features, self.drop, self.spare)
+        numbers, categories, self.numbers, self.categories = split(frame.batch, columns)
+        numbers = self._scaled(numbers)
         weight /= total
         self._measure(numbers, categories, weight)
         x, at = self._encode(numbers, categories)
@@ -79,12 +89,16 @@ class Linear(Ranker):
                 f"linear: no column {lacking[0]!r}, which the ranker was fitted on; columns: {choices(batch.cand)}"
             )
         x, at = self._encode(
-            _block(batch, self.numbers, np.float32),
+            self._scaled(_block(batch, self.numbers, np.float32)),
             _block(batch, self.categories, np.int32),
         )
         point = np.concatenate([self.slope, self.absent, self.level_weight, self.intercept])
         scores: Array = _scores(point, x, at).astype(np.float32)
         return scores
+
+    def _scaled(self, numbers: Array) -> Array:
+        """Numbers as they enter, before they are standardised: their logarithms where `log`."""
+        return _logarithm(numbers) if self.log else numbers
 
     def _measure(self, numbers: Array, categories: Array, weight: Array) -> None:
         """Mean and deviation of each number over its finite rows, and the levels of each category."""
@@ -137,6 +151,17 @@ def _frequent(column: Array, weight: Array, most: int) -> Array:
     heavy = np.lexsort((values, -np.bincount(place, weight, minlength=len(values))))[:most]
     frequent: Array = np.sort(values[heavy])
     return frequent
+
+
+@njit(cache=True, nogil=True)
+def _logarithm(numbers: Array) -> Array:
+    # One by one, not by numpy: its vectorised logarithm gives other bits for some lengths, and batch = single bit for bit.
+    out = np.empty_like(numbers)
+    for i in range(numbers.shape[0]):
+        for j in range(numbers.shape[1]):
+            x = np.float64(numbers[i, j])
+            out[i, j] = math.copysign(math.log1p(abs(x)), x)
+    return out
 
 
 @njit(cache=True, nogil=True)

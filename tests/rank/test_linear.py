@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ def slow_score(part: Linear, batch: Batch, i: int) -> float:
         if not np.isfinite(value):
             total += float(part.absent[j])
             continue
+        if part.log:
+            value = float(np.float32(math.copysign(math.log1p(abs(value)), value)))
         standard = (value - float(part.mean[j])) / float(part.deviation[j])
         total += float(part.slope[j]) * max(-part.clip, min(part.clip, standard))
     for j, name in enumerate(part.categories):
@@ -58,8 +61,9 @@ def slow_score(part: Linear, batch: Batch, i: int) -> float:
     return total
 
 
-def test_score_equals_its_definition_and_single_equals_batch() -> None:
-    part = fitted(toy_frame())
+@pytest.mark.parametrize("log", [True, False])
+def test_score_equals_its_definition_and_single_equals_batch(log: bool) -> None:
+    part = fitted(toy_frame(), log=log)
     batch = toy_frame(seed=1).batch
     batch.cand["age"][:3] = [np.inf, -np.inf, 1e30]
     batch.cand["group"][:2] = [99, -1]
@@ -97,7 +101,7 @@ def test_gradient_is_that_of_the_loss(seed: int, l2: float) -> None:
 
 def test_is_a_minimum_and_finds_what_made_the_labels() -> None:
     frame = toy_frame(requests=2000)
-    part = fitted(frame)
+    part = fitted(frame, log=False)
     x, at = part._encode(*frame.matrix()[:2])
     point = np.concatenate([part.slope, part.absent, part.level_weight, part.intercept])
     weight = frame.weight.astype(np.float64) / float(frame.weight.astype(np.float64).sum())
@@ -108,6 +112,34 @@ def test_is_a_minimum_and_finds_what_made_the_labels() -> None:
     groups = dict(zip(part.levels.tolist(), part.level_weight.tolist(), strict=True))
     others = [weight for group, weight in groups.items() if group != 3]
     assert groups[3] - np.mean(others) == pytest.approx(2.0, abs=0.25)
+
+
+def test_the_odds_of_a_count_grow_with_its_logarithm() -> None:
+    draw = rng(0, "counts")
+    frame = toy_frame(requests=1000)
+    count = np.floor(np.exp(draw.uniform(0.0, 9.0, frame.batch.m))).astype(np.float32)
+    label = (draw.random(len(count)) < 1 / (1 + np.exp(4.0 - np.log1p(count)))).astype(np.float32)
+    counted = Frame(
+        frame.batch.with_columns({"count": count}), label, np.ones_like(label), frame.cutoff, (*frame.features, "count")
+    )
+
+    def loss(log: bool) -> float:
+        score = fitted(counted, log=log).score(counted.batch)
+        return float(np.mean(np.logaddexp(0.0, score) - label * score))
+
+    truth = np.log1p(count) - 4.0
+    best = float(np.mean(np.logaddexp(0.0, truth) - label * truth))
+    assert loss(True) < best + 0.001
+    assert loss(False) > best + 0.02
+    part = fitted(counted, log=True)
+    assert part.slope[part.numbers.index("count")] == pytest.approx(float(np.log1p(count).std()), rel=0.05)
+
+
+def test_leaves_out_the_columns_that_it_is_told_to() -> None:
+    frame = toy_frame()
+    part = fitted(frame, drop=["score_*", "*oup"], spare=["group"])
+    assert (part.numbers, part.categories) == (("age",), ("group",))
+    assert np.isfinite(part.score(frame.batch.without(["score_a"]))).all()
 
 
 def test_huge_scores_keep_the_loss_finite() -> None:
