@@ -28,8 +28,8 @@ PARALLEL = 20_000  # rows from which prediction pays for a second thread
 
 @dataclass
 class Catboost:
-    """The number of trees is chosen on the newer `valid` frame when there is one, else it is `iterations`. Listwise losses, and the
-    metric that chooses, compare the rows of one group: a request, or what the recipe's `[train] group` says."""
+    """The number of trees is chosen on the newer `valid` frame when there is one and `choose` is not "none", else it is `iterations`.
+    Listwise losses, and the metric that chooses, compare the rows of one group: a request, or what the recipe's `[train] group` says."""
 
     loss: str = param("Logloss", "training loss", options=("Logloss", "RMSE", *BY_REQUEST))
     iterations: int = param(400, "trees, at most", low=1, high=100_000)
@@ -45,8 +45,8 @@ class Catboost:
     choose: str = param(
         "auto",
         "what chooses the number of trees: NDCG@10 or AUC within groups, or the loss; auto = NDCG where groups have rows to order, "
-        "else Logloss, or RMSE for that loss",
-        options=("auto", *METRICS),
+        "else Logloss, or RMSE for that loss; none = nothing does, there are as many as `iterations` says",
+        options=("auto", "none", *METRICS),
     )
     drop: list[str] = param(
         [], "feature columns to leave out, by exact name, prefix ending in * or suffix beginning with *"
@@ -98,7 +98,7 @@ class Catboost:
         except CatBoostError as error:
             raise ConfigError(f"{ctx.place}: cannot learn from {len(frame.label)} rows: {error}") from None
         self._model = model
-        if valid is not None:
+        if valid is not None and self.choose != "none":
             self._choose(self._pool(valid), self._metric(valid))
 
     def _metric(self, valid: Frame) -> str:

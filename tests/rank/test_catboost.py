@@ -60,6 +60,9 @@ def test_the_newer_frame_chooses_the_number_of_trees() -> None:
     other = Catboost(iterations=7, threads=1)
     other.fit(frame(), None, CTX)
     assert other._model.tree_count_ == 7
+    told = Catboost(iterations=120, depth=4, rate=0.3, threads=1, choose="none")
+    told.fit(frame(), frame(1), CTX)
+    assert (told._model.tree_count_, told.curve) == (120, {})
 
 
 def test_nothing_is_left_lying_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
