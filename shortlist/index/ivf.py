@@ -19,6 +19,7 @@ from shortlist.core.batch import Array
 from shortlist.core.errors import BundleError
 from shortlist.index.approximate import Approximate
 from shortlist.index.exact import BEYOND, aligned, coded, shared_out
+from shortlist.index.keys import LOW, select
 from shortlist.index.kmeans import centres, nearest
 from shortlist.index.scan import (
     Real,
@@ -33,7 +34,6 @@ from shortlist.index.scan import (
     step_and_slack,
     unpack,
 )
-from shortlist.index.top import LOW, _select
 
 FIRST = 0.005  # of all vectors looked at with effort 1
 LISTS = 8  # times the root of the count: with half as many, three times the vectors are looked at where topics are many
@@ -171,7 +171,7 @@ def _front(keys: Array, some: Whole) -> None:
     step = max(len(keys) // 512, 1)
     sample = keys[::step].copy()
     place = min(some * 5 // (4 * step) + 2, len(sample))
-    _select(sample, len(sample), place)
+    select(sample, len(sample), place)
     pivot = sample[:place].min()
     met = 0
     for c in range(len(keys)):
@@ -179,9 +179,9 @@ def _front(keys: Array, some: Whole) -> None:
             keys[c], keys[met] = keys[met], keys[c]
             met += 1
     if met >= some:
-        _select(keys, met, some)
+        select(keys, met, some)
     else:
-        _select(keys[met:], len(keys) - met, some - met)
+        select(keys[met:], len(keys) - met, some - met)
 
 
 @njit(cache=True, nogil=True)

@@ -9,7 +9,8 @@ from numba import njit
 
 from shortlist.core.batch import Array
 from shortlist.core.contracts import Mask
-from shortlist.index.top import LOW, SLACK, _finish, _key, _mark, _padded, _parts, _select
+from shortlist.index.keys import SLACK, cut, finish, item_of, pack
+from shortlist.index.top import mark, padded, parts
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class Sums:
     def top(self, k: int, allowed: Mask | None = None) -> tuple[Array, Array]:
         """(n, k) int32 items with a score above 0, best first, equal ones by item code, -1 where there are fewer; (n, k) float32
         scores, NaN there."""
-        shared, ban_offsets, banned = _parts(allowed)
+        shared, ban_offsets, banned = parts(allowed)
         wanted = max(k, 0)
         found = _top_sums(*self._arrays(), self.size, min(wanted, self.size), shared, ban_offsets, banned)
-        return _padded(found[0], found[1], wanted)
+        return padded(found[0], found[1], wanted)
 
     def of(self, owner: Array, item: Array) -> Array:
         """(r,) float32 scores of (request, item) pairs, grouped by request."""
@@ -100,7 +101,7 @@ def _top_sums(
     for i in range(n):
         seen = _add(offsets[i], offsets[i + 1], items, weights, indptr, indices, values, row, met, touched)
         if has_bans and seen:
-            _mark(flags, banned, ban_offsets[i], ban_offsets[i + 1], True)
+            mark(flags, banned, ban_offsets[i], ban_offsets[i + 1], True)
         count = 0
         threshold = np.float32(0.0)
         for c in range(seen):
@@ -113,22 +114,18 @@ def _top_sums(
                 continue
             if has_bans and flags[item]:
                 continue
-            keys[count] = _key(bits[item], score, item)
+            keys[count] = pack(bits[item], score, item)
             count += 1
             if count > room:
-                _select(keys, count, k)
+                threshold = row[item_of(cut(keys, count, k))]
                 count = k
-                worst = keys[0]
-                for d in range(1, k):
-                    worst = min(worst, keys[d])
-                threshold = row[np.int64(np.uint64(LOW) - (worst & np.uint64(LOW)))]
-        count = _finish(keys, count, k)
+        count = finish(keys, count, k)
         for c in range(count):
-            item = np.int64(np.uint64(LOW) - (keys[count - 1 - c] & np.uint64(LOW)))
+            item = item_of(keys[count - 1 - c])
             out_items[i, c] = item
             out_scores[i, c] = row[item]
         if has_bans and seen:
-            _mark(flags, banned, ban_offsets[i], ban_offsets[i + 1], False)
+            mark(flags, banned, ban_offsets[i], ban_offsets[i + 1], False)
         _clear(row, met, touched, seen)
     return out_items, out_scores
 

@@ -15,7 +15,7 @@ from shortlist.core.batch import Array
 from shortlist.core.contracts import Mask
 from shortlist.data.tile import ROWS, WIDE, strip, tile
 from shortlist.index.scan import finish, score, take, valid
-from shortlist.index.top import _mark, _padded, _parts
+from shortlist.index.top import mark, padded, parts
 
 PANEL = 64  # vectors that are looked at together
 
@@ -43,7 +43,7 @@ class Ranked:
     def search(self, queries: Array, k: int, size: int, allowed: Mask | None = None) -> tuple[Array, Array]:
         """(n, k) int32 rows below `size`, best first, equal ones by number, -1 where there are fewer; (n, k) float32 scores, NaN there.
         queries: (n, d) float32; one with a NaN finds nothing."""
-        shared, offsets, banned = _parts(allowed)
+        shared, offsets, banned = parts(allowed)
         wanted = max(k, 0)
         fewer = min(wanted, len(self.vectors), size)
         items = np.full((len(queries), fewer), -1, dtype=np.int32)
@@ -53,7 +53,7 @@ class Ranked:
             _search(
                 queries, self.vectors, self.ids, self.longest, self.panels, size, shared, offsets, banned, items, scores
             )
-        return _padded(items, scores, wanted)
+        return padded(items, scores, wanted)
 
 
 def scores_of(queries: Array, vectors: Array, owner: Array, item: Array) -> Array:
@@ -105,7 +105,7 @@ def _search(
             thresholds[r] = -np.inf
             left[:, r] = query
             if has_bans:
-                _mark(flags[r], banned, ban_offsets[first + r], ban_offsets[first + r + 1], True)
+                mark(flags[r], banned, ban_offsets[first + r], ban_offsets[first + r + 1], True)
         met[:] = 0
         for p in range(len(panels)):
             for r in range(count):
@@ -141,7 +141,7 @@ def _search(
                     thresholds[r] = take(item, row[j] + off, row[j] - off, met[r], noted[r], uppers[r], lows[r])
         for r in range(count):
             if has_bans:
-                _mark(flags[r], banned, ban_offsets[first + r], ban_offsets[first + r + 1], False)
+                mark(flags[r], banned, ban_offsets[first + r], ban_offsets[first + r + 1], False)
             if met[r, 1]:
                 finish(
                     queries[first + r], vectors, thresholds[r], met[r], noted[r], uppers[r], heap,

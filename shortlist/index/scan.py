@@ -22,7 +22,7 @@ from numba import njit
 
 from shortlist.core.batch import Array
 from shortlist.index.dot import CHUNK, TOGETHER, add16, bound16, dot64, fetch
-from shortlist.index.top import LOW, _key
+from shortlist.index.keys import bits_of, item_of, pack
 
 # Numbers inside kernels: numba types them by itself, and the type checker does not take numpy's for Python's.
 Real: TypeAlias = Any
@@ -97,33 +97,43 @@ def score(query: Array, vector: Array) -> Real:
 
 
 @njit(cache=True, nogil=True)
+def _rise(heap: Array, at: Whole, value: Real) -> None:
+    """Put a value at the free end `at` of a heap whose smallest is first, and let it rise to its place."""
+    while at > 0 and heap[(at - 1) >> 1] > value:
+        heap[at] = heap[(at - 1) >> 1]
+        at = (at - 1) >> 1
+    heap[at] = value
+
+
+@njit(cache=True, nogil=True)
+def _sink(heap: Array, value: Real) -> None:
+    """Put a value in place of the smallest of a full heap, and let it sink to its place."""
+    at = 0
+    while True:
+        child = 2 * at + 1
+        if child >= len(heap):
+            break
+        if child + 1 < len(heap) and heap[child + 1] < heap[child]:
+            child += 1
+        if heap[child] >= value:
+            break
+        heap[at] = heap[child]
+        at = child
+    heap[at] = value
+
+
+@njit(cache=True, nogil=True)
 def offer(heap: Array, count: Whole, bits: Array, found: Real, item: Whole) -> Whole:
     """Offer one scored item to a heap of keys whose worst is first; returns how many it holds. bits: one uint32 and its float32
     view, for the score's bits."""
     bits.view(np.float32)[0] = found
-    key = _key(bits[0], found, item)
+    key = pack(bits[0], found, item)
     k = len(heap)
     if count < k:
-        at = count
-        while at > 0 and heap[(at - 1) >> 1] > key:
-            heap[at] = heap[(at - 1) >> 1]
-            at = (at - 1) >> 1
-        heap[at] = key
+        _rise(heap, count, key)
         return count + 1
-    if key <= heap[0]:
-        return count
-    at = 0
-    while True:
-        child = 2 * at + 1
-        if child >= k:
-            break
-        if child + 1 < k and heap[child + 1] < heap[child]:
-            child += 1
-        if heap[child] >= key:
-            break
-        heap[at] = heap[child]
-        at = child
-    heap[at] = key
+    if key > heap[0]:
+        _sink(heap, key)
     return count
 
 
@@ -134,10 +144,7 @@ def unpack(heap: Array, count: Whole, ids: Array, scores: Array) -> None:
     words = scores.view(np.uint32)
     for c in range(count):
         key = heap[count - 1 - c]
-        ids[c] = np.int64(np.uint64(LOW) - (key & np.uint64(LOW)))
-        word = key >> np.uint64(32)
-        positive = (word & np.uint64(0x80000000)) != 0
-        words[c] = np.uint32(word & np.uint64(0x7FFFFFFF)) if positive else np.uint32(np.uint64(LOW) - word)
+        ids[c], words[c] = item_of(key), bits_of(key)
     ids[count:] = -1
     scores[count:] = np.nan
 
@@ -152,26 +159,11 @@ def take(row: Whole, upper: Real, low: Real, met: Array, rows: Array, uppers: Ar
     met[1] += 1
     k = len(lows)
     if met[0] < k:
-        at = met[0]
-        while at > 0 and lows[(at - 1) >> 1] > low:
-            lows[at] = lows[(at - 1) >> 1]
-            at = (at - 1) >> 1
-        lows[at] = low
+        _rise(lows, met[0], low)
         met[0] += 1
         return lows[0] if met[0] == k else np.float32(-np.inf)
     if low > lows[0]:
-        at = 0
-        while True:
-            child = 2 * at + 1
-            if child >= k:
-                break
-            if child + 1 < k and lows[child + 1] < lows[child]:
-                child += 1
-            if lows[child] >= low:
-                break
-            lows[at] = lows[child]
-            at = child
-        lows[at] = low
+        _sink(lows, low)
     return lows[0]
 
 

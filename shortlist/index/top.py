@@ -1,9 +1,7 @@
 """The best k of every row of scores: exact, in one pass, ties broken by item code, under what each request may be shown.
 
-A score and its item become one 64-bit key (the score's bits in an order-preserving form, then the item's complement), so one
-integer comparison is the whole order: score descending, then item code ascending. Rows are scanned in blocks that are skipped
-when nothing in them beats the k-th best so far; candidates go into a buffer that is cut back to k whenever it is full, so
-that the cost stays linear however the scores are arranged.
+Rows are scanned in blocks that are skipped when nothing in them beats the k-th best so far; candidates go, as keys of score and
+item (`keys`), into a buffer that is cut back to k whenever it is full, so that the cost stays linear however the scores are arranged.
 """
 
 from __future__ import annotations
@@ -15,11 +13,9 @@ from numba import njit
 
 from shortlist.core.batch import Array
 from shortlist.core.contracts import Mask
+from shortlist.index.keys import SLACK, bits_of, cut, finish, item_of, pack
 
 BLOCK = 64
-SLACK = 32  # buffer entries beyond 2 k: how many candidates come in between two cuts
-LOW = 0xFFFFFFFF
-
 NO_ITEMS = np.zeros(0, dtype=np.int32)
 NO_BOOLS = np.zeros(0, dtype=np.bool_)
 
@@ -34,28 +30,28 @@ def top(
     """
     scores = np.ascontiguousarray(scores, dtype=np.float32)
     rows, size = scores.shape
-    shared, offsets, banned = _parts(allowed)
+    shared, offsets, banned = parts(allowed)
     if n is None:
         n = len(offsets) - 1 if rows == 1 and len(offsets) else rows
     wanted = max(k, 0)
     if rows == n:
         items, found = _top(scores, scores.view(np.uint32), min(wanted, size), shared, offsets, banned, floor)
-        return _padded(items, found, wanted)
+        return padded(items, found, wanted)
     # One row for everybody: its longer top once, then each request strikes out what it bans.
     most = int(np.diff(offsets).max(initial=0)) if len(offsets) else 0
     longer = min(wanted + most, size)
     items, found = _top(scores, scores.view(np.uint32), longer, shared, np.zeros(0, dtype=np.int64), NO_ITEMS, floor)
     if not len(offsets):
         items, found = np.repeat(items, n, axis=0), np.repeat(found, n, axis=0)
-        return _padded(items, found, wanted)
+        return padded(items, found, wanted)
     items, found = _strike(items[0], found[0], min(wanted, size), n, size, offsets, banned)
-    return _padded(items, found, wanted)
+    return padded(items, found, wanted)
 
 
 def struck(longer: tuple[Array, Array], k: int, n: int, size: int, allowed: Mask | None) -> tuple[Array, Array]:
     """The best k of each of n requests from one longer list ((1, more) items and scores, as `top` gives them) of which each strikes out what it
     bans: the same as `top`, if the list is longer by as many as any request bans. size: item codes are below it."""
-    _, offsets, banned = _parts(allowed)
+    _, offsets, banned = parts(allowed)
     items, scores = longer
     if not len(offsets):
         return np.repeat(items[:, :k], n, axis=0), np.repeat(scores[:, :k], n, axis=0)
@@ -66,7 +62,7 @@ def top_ragged(
     offsets: Array, items: Array, scores: Array, k: int, size: int, allowed: Mask | None = None, floor: float = -np.inf
 ) -> tuple[Array, Array]:
     """The same for ragged candidates: request i owns distinct `items[offsets[i]:offsets[i + 1]]`, all below `size`."""
-    shared, ban_offsets, banned = _parts(allowed)
+    shared, ban_offsets, banned = parts(allowed)
     scores = np.ascontiguousarray(scores, dtype=np.float32)
     found = _top_ragged(
         offsets, items, scores, scores.view(np.uint32), max(k, 0), size, shared, ban_offsets, banned, floor
@@ -95,7 +91,7 @@ def _renumbered(among: Array, allowed: Mask) -> Mask:
     return Mask(shared, offsets, banned)
 
 
-def _parts(allowed: Mask | None) -> tuple[Array | None, Array, Array]:
+def parts(allowed: Mask | None) -> tuple[Array | None, Array, Array]:
     """A mask as what the kernels take: shared bool or None, ban offsets (empty = nobody bans), banned items."""
     empty = np.zeros(0, dtype=np.int64)
     if allowed is None:
@@ -107,7 +103,7 @@ def _parts(allowed: Mask | None) -> tuple[Array | None, Array, Array]:
     return shared, offsets, np.ascontiguousarray(allowed.items, dtype=np.int32)
 
 
-def _padded(items: Array, scores: Array, k: int) -> tuple[Array, Array]:
+def padded(items: Array, scores: Array, k: int) -> tuple[Array, Array]:
     """(n, fewer) answers widened to k columns."""
     missing = k - items.shape[1]
     if missing == 0:
@@ -117,62 +113,8 @@ def _padded(items: Array, scores: Array, k: int) -> tuple[Array, Array]:
     return wide_items, np.concatenate([scores, np.full((n, missing), np.nan, dtype=np.float32)], axis=1)
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _key(bits: int, score: float, item: int) -> np.uint64:
-    # Positive floats order as their bits with the sign set, negative ones as the complement; -0.0 is 0.0.
-    word = np.uint64(bits)
-    if score == 0.0:
-        word = np.uint64(0x80000000)
-    elif score < 0.0:
-        word = np.uint64(LOW) - word
-    else:
-        word = word | np.uint64(0x80000000)
-    return (word << np.uint64(32)) | (np.uint64(LOW) - np.uint64(item))
-
-
 @njit(cache=True, nogil=True)
-def _select(keys: Array, count: int, k: int) -> None:
-    """Move the k largest of keys[:count] to the front (quickselect, median of three). All keys differ."""
-    left, right = 0, count - 1
-    while left < right:
-        middle = (left + right) // 2
-        if keys[middle] > keys[left]:
-            keys[middle], keys[left] = keys[left], keys[middle]
-        if keys[right] > keys[left]:
-            keys[right], keys[left] = keys[left], keys[right]
-        if keys[right] > keys[middle]:
-            keys[right], keys[middle] = keys[middle], keys[right]
-        pivot = keys[middle]
-        i, j = left, right
-        while i <= j:
-            while keys[i] > pivot:
-                i += 1
-            while keys[j] < pivot:
-                j -= 1
-            if i <= j:
-                keys[i], keys[j] = keys[j], keys[i]
-                i += 1
-                j -= 1
-        if k - 1 <= j:
-            right = j
-        elif k - 1 >= i:
-            left = i
-        else:
-            return
-
-
-@njit(cache=True, nogil=True)
-def _finish(keys: Array, count: int, k: int) -> int:
-    """Sort the best min(count, k) keys to the front, ascending in place (best last); returns how many."""
-    if count > k:
-        _select(keys, count, k)
-        count = k
-    keys[:count].sort()
-    return count
-
-
-@njit(cache=True, nogil=True)
-def _mark(flags: Array, items: Array, start: int, stop: int, value: bool) -> None:
+def mark(flags: Array, items: Array, start: int, stop: int, value: bool) -> None:
     for j in range(start, stop):
         if 0 <= items[j] < len(flags):
             flags[items[j]] = value
@@ -203,7 +145,7 @@ def _top(
     start_threshold = np.float32(floor)
     for i in range(n):
         if has_bans:
-            _mark(flags, banned, offsets[i], offsets[i + 1], True)
+            mark(flags, banned, offsets[i], offsets[i + 1], True)
         row = scores[i]
         threshold = start_threshold
         count = 0
@@ -220,23 +162,18 @@ def _top(
                     continue
                 if has_bans and flags[j]:
                     continue
-                keys[count] = _key(bits[i, j], score, j)
+                keys[count] = pack(bits[i, j], score, j)
                 count += 1
                 if count > room:
-                    _select(keys, count, k)
+                    threshold = row[item_of(cut(keys, count, k))]
                     count = k
-                    # The k-th best is the smallest key kept.
-                    worst = keys[0]
-                    for c in range(1, k):
-                        worst = min(worst, keys[c])
-                    threshold = row[np.int64(np.uint64(LOW) - (worst & np.uint64(LOW)))]
-        count = _finish(keys, count, k)
+        count = finish(keys, count, k)
         for c in range(count):
-            item = np.int64(np.uint64(LOW) - (keys[count - 1 - c] & np.uint64(LOW)))
+            item = item_of(keys[count - 1 - c])
             out_items[i, c] = item
             out_scores[i, c] = row[item]
         if has_bans:
-            _mark(flags, banned, offsets[i], offsets[i + 1], False)
+            mark(flags, banned, offsets[i], offsets[i + 1], False)
     return out_items, out_scores
 
 
@@ -248,7 +185,7 @@ def _strike(
     out_scores = np.full((n, k), np.nan, dtype=np.float32)
     flags = np.zeros(size, dtype=np.bool_)
     for i in range(n):
-        _mark(flags, banned, offsets[i], offsets[i + 1], True)
+        mark(flags, banned, offsets[i], offsets[i + 1], True)
         count = 0
         for c in range(len(items)):
             if count == k or items[c] < 0:
@@ -257,7 +194,7 @@ def _strike(
                 out_items[i, count] = items[c]
                 out_scores[i, count] = scores[c]
                 count += 1
-        _mark(flags, banned, offsets[i], offsets[i + 1], False)
+        mark(flags, banned, offsets[i], offsets[i + 1], False)
     return out_items, out_scores
 
 
@@ -281,7 +218,7 @@ def _top_ragged(
     least = np.float32(floor)
     for i in range(n):
         if has_bans:
-            _mark(flags, banned, ban_offsets[i], ban_offsets[i + 1], True)
+            mark(flags, banned, ban_offsets[i], ban_offsets[i + 1], True)
         count = 0
         for j in range(offsets[i], offsets[i + 1]):
             item, score = items[j], scores[j]
@@ -291,15 +228,12 @@ def _top_ragged(
                 continue
             if has_bans and flags[item]:
                 continue
-            keys[count] = _key(bits[j], score, item)
+            keys[count] = pack(bits[j], score, item)
             count += 1
-        kept = _finish(keys, count, k)
+        kept = finish(keys, count, k)
         for c in range(kept):
             key = keys[kept - 1 - c]
-            out_items[i, c] = np.int64(np.uint64(LOW) - (key & np.uint64(LOW)))
-            word = key >> np.uint64(32)  # the inverse of _key
-            positive = (word & np.uint64(0x80000000)) != 0
-            out_bits[i, c] = np.uint32(word & np.uint64(0x7FFFFFFF)) if positive else np.uint32(np.uint64(LOW) - word)
+            out_items[i, c], out_bits[i, c] = item_of(key), bits_of(key)
         if has_bans:
-            _mark(flags, banned, ban_offsets[i], ban_offsets[i + 1], False)
+            mark(flags, banned, ban_offsets[i], ban_offsets[i + 1], False)
     return out_items, out_scores

@@ -10,7 +10,7 @@ from numba import njit
 from scipy import sparse
 
 from shortlist.core.batch import Array
-from shortlist.index.top import LOW, SLACK, _finish, _key, _select
+from shortlist.index.keys import SLACK, bits_of, cut, finish, item_of, pack
 from shortlist.retrieve._threads import in_pieces
 
 
@@ -84,19 +84,16 @@ def _nearest(
             # They come in no order, so one with the k-th best value may still win its tie.
             if value[0] < worst:
                 continue
-            keys[kept] = _key(bits[0], value[0], b)
+            keys[kept] = pack(bits[0], value[0], b)
             kept += 1
             if kept == len(keys):
-                _select(keys, kept, k)
-                kept = k
-                bits[0] = (keys[:k].min() >> np.uint64(32)) & np.uint64(0x7FFFFFFF)  # the inverse of _key, above 0
-                worst = value[0]
-        kept = _finish(keys, kept, k)
+                bits[0] = bits_of(cut(keys, kept, k))
+                kept, worst = k, value[0]
+        kept = finish(keys, kept, k)
         for c in range(kept):
             key = keys[kept - 1 - c]
-            bits[0] = (key >> np.uint64(32)) & np.uint64(0x7FFFFFFF)
-            indices[used] = np.int64(np.uint64(LOW) - (key & np.uint64(LOW)))
-            values[used] = value[0]
+            bits[0] = bits_of(key)
+            indices[used], values[used] = item_of(key), value[0]
             used += 1
         counts[a - start] = kept
     return counts, indices[:used].copy(), values[:used].copy()
