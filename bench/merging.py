@@ -129,6 +129,8 @@ def rolling(name: str, root: Path, most: int, users_of: int, size: int, options:
             told[kind].append(in_pool(found, quotas))
             even[kind].append(in_pool(found, equal(found, found.judged(quotas)[1])))
             origins[-1][kind] = float((told[kind][-1] - even[kind][-1]).sum() / found.targets.sum())
+    if not origins:
+        raise SystemExit(f"{name}: no label window begins after {EARLIER} others have ended: give it more cut-offs")
     count = np.concatenate(weights).astype(np.float64)
     user = np.concatenate(users)
     rows = {}

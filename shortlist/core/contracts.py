@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from shortlist.core.batch import Array, Batch, Columns
-from shortlist.core.rows import member, offsets_of
+from shortlist.core.rows import kind_table, member, offsets_of
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,7 @@ class History:
 
     def of_kinds(self, kinds: Array) -> History:
         """Only events of these kinds (codes)."""
-        wanted = np.zeros(128, dtype=bool)  # kinds are int8 codes; a table is far quicker than a set operation
-        wanted[kinds] = True
-        keep = wanted[self.kinds]
+        keep = kind_table(kinds)[self.kinds]
         return self if keep.all() else self.where(keep)
 
     def where(self, keep: Array) -> History:

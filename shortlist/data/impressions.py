@@ -17,13 +17,12 @@ import numpy as np
 from numba import njit
 
 from shortlist.core.batch import Array
-from shortlist.core.rows import offsets_of
+from shortlist.core.rows import KINDS, offsets_of
 from shortlist.data.dataset import Dataset
 from shortlist.data.log import Log
 from shortlist.data.timeline import Requests, Shown, Split, drawn
 
 NOBODY = np.zeros(0, dtype=np.int64)
-KINDS = 128  # kinds are int8 codes
 
 
 class Exposures(NamedTuple):

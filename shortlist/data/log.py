@@ -9,6 +9,7 @@ import numpy as np
 
 from shortlist.core.batch import Array, Columns
 from shortlist.core.component import load_array, save_array
+from shortlist.core.rows import kind_table
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,7 @@ class Log:
 
     def of_kinds(self, kinds: Array) -> Log:
         """Only events of these kinds (codes), copied unless that is all of them."""
-        wanted = np.zeros(128, dtype=bool)
-        wanted[kinds] = True
-        keep = wanted[self.kind]
+        keep = kind_table(kinds)[self.kind]
         return self if keep.all() else self.take(keep)
 
     def position(self, time: int) -> int:

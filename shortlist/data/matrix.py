@@ -36,6 +36,8 @@ def interactions(
     """(users, items) float32 matrix with sorted indices: 1 where the user met the item, or how often (counts), each event
     weighted by 0.5 ** (age / half_life) when half_life > 0 seconds; with decay and no counts, the newest event speaks.
     """
+    if len(log) and (log.user.max() >= users or log.item.max() >= items):  # compiled code would write beyond its arrays
+        raise ValueError(f"a code is beyond {users} users or {items} items")
     if half_life <= 0:
         indptr, indices, often = _pairs(log.user, log.item, users, items)
         if not counts:

@@ -337,12 +337,8 @@ def _cholesky_solve(side: Array, right: Array, size: int) -> None:
         y1 = (right[first + 1] - f01 * y0) * s1
         y2 = (right[first + 2] - f02 * y0 - f12 * y1) * s2
         y3 = (right[first + 3] - f03 * y0 - f13 * y1 - f23 * y2) * s3
-        r0[first], r0[first + 1], r0[first + 2], r0[first + 3] = (
-            s0,
-            f01,
-            f02,
-            f03,
-        )  # the diagonal is only ever divided by
+        # The diagonal is only ever divided by.
+        r0[first], r0[first + 1], r0[first + 2], r0[first + 3] = s0, f01, f02, f03
         r1[first + 1], r1[first + 2], r1[first + 3] = s1, f12, f13
         r2[first + 2], r2[first + 3], r3[first + 3] = s2, f23, s3
         right[first], right[first + 1], right[first + 2], right[first + 3] = y0, y1, y2, y3

@@ -20,7 +20,9 @@ from shortlist.pipeline.config import Recipe, parse
 from shortlist.pipeline.pipeline import Pipeline
 from shortlist.state.state import State
 
-FORMAT = 4  # 2: histories with values, several readings per aggregate, keys of any columns; 3: slots by what was met; 4: outgrown rings
+# 2: histories with values, several readings per aggregate, keys of any columns; 3: slots by what was met; 4: outgrown rings; 5: `linear` reads
+# logarithms unless it is told not to, so what it learned before means something else
+FORMAT = 5
 MANIFEST = "manifest.json"
 
 

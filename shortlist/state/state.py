@@ -17,6 +17,7 @@ from shortlist.core.batch import Array, Batch, Columns
 from shortlist.core.component import build, config, learned, load_array, save_array
 from shortlist.core.contracts import Fold, History
 from shortlist.core.errors import BundleError, ConfigError, DataError, choices
+from shortlist.core.rows import kind_table
 from shortlist.data.catalogue import Catalogue
 from shortlist.state.form import Form
 from shortlist.state.history import EVERY, Ring, longest, newest
@@ -211,8 +212,7 @@ class State:
         """(128,) bool: which kinds are these?"""
         table = self._wanted.get(names)
         if table is None:
-            table = self._wanted[names] = np.zeros(128, dtype=bool)
-            table[self.catalogue.kind_codes(names)] = True
+            table = self._wanted[names] = kind_table(self.catalogue.kind_codes(names))
         return table
 
     def _event_keys(self, by: tuple[str, ...], events: Columns, previous: Array) -> tuple[Array, Array | None]:

@@ -29,6 +29,13 @@ def test_against_loops(events: list[tuple[int, int, int]], counts: bool, half_li
     np.testing.assert_allclose(got.toarray(), want, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("user", "item"), [(4, 0), (0, 5)])
+def test_a_code_beyond_the_matrix_is_refused(user: int, item: int) -> None:
+    log = Log({"user": np.array([0, user]), "item": np.array([0, item]), "time": np.zeros(2, dtype=np.int64)})
+    with pytest.raises(ValueError, match="beyond 4 users or 5 items"):
+        interactions(log, 4, 5)
+
+
 @given(codes=st.lists(st.integers(0, 40), max_size=30))
 def test_numbers_of_codes(codes: list[int]) -> None:
     known, places = numbered(np.array(codes, dtype=np.int32))
